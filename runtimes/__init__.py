@@ -1,0 +1,1 @@
+"""Runtime adapters: one folder each, reached only through `runtimes.registry`."""
