@@ -1,0 +1,1 @@
+"""SQL, the truth: tables, the transactions on them, the log and its live bus."""

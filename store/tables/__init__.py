@@ -1,0 +1,64 @@
+"""The tables. Times are microseconds since 1970 by the database's clock; JSON columns hold plain values.
+
+`<Noun>Row` declares a table; the lower-case name beside it is the same table for statements.
+"""
+
+from store.tables.access import ApiKeyRow, WorkspaceRow, api_keys, workspaces
+from store.tables.agents import AgentRow, AgentVersionRow, EnvironmentRow, agent_versions, agents, environments
+from store.tables.engine import (
+    AskRow,
+    InputRow,
+    IntentRow,
+    LeaseRow,
+    OrphanRow,
+    TurnRow,
+    VendorEventRow,
+    asks,
+    inputs,
+    intents,
+    leases,
+    orphans,
+    turns,
+    vendor_events,
+)
+from store.tables.events import EventRow, events
+from store.tables.requests import StoredAnswerRow, stored_answers
+from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
+from store.tables.sessions import SessionRow, sessions
+
+__all__ = [
+    "AgentRow",
+    "AgentVersionRow",
+    "ApiKeyRow",
+    "AskRow",
+    "EnvironmentRow",
+    "EventRow",
+    "InputRow",
+    "IntentRow",
+    "LeaseRow",
+    "NativeAgentRow",
+    "OrphanRow",
+    "RuntimeRow",
+    "SessionRow",
+    "StoredAnswerRow",
+    "TurnRow",
+    "VendorEventRow",
+    "WorkspaceRow",
+    "agent_versions",
+    "agents",
+    "api_keys",
+    "asks",
+    "environments",
+    "events",
+    "inputs",
+    "intents",
+    "leases",
+    "native_agents",
+    "orphans",
+    "runtimes",
+    "sessions",
+    "stored_answers",
+    "turns",
+    "vendor_events",
+    "workspaces",
+]
