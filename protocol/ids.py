@@ -27,6 +27,6 @@ def derived_id(prefix: str, *parts: object) -> str:
     return f"{prefix}_{_encode(int.from_bytes(digest[:17], 'big') >> 6, 26)}"
 
 
-def event_id(turn_id: str, native_key: str, ordinal: int) -> str:
-    """Return the id of the `ordinal`-th event that the native event `native_key` of a turn becomes."""
-    return derived_id("sevt", turn_id, native_key, ordinal)
+def event_id(session_id: str, native_key: str, ordinal: int) -> str:
+    """Return the id of the `ordinal`-th event that the native event `native_key` of a session becomes."""
+    return derived_id("sevt", session_id, native_key, ordinal)

@@ -6,11 +6,12 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 Json = dict[str, Any]
+_JSON = sa.JSON(none_as_null=True)
 
 
 def json_column(default: Any = None, *, nullable: bool = False) -> Any:
     """Return a JSON column; `default` is a factory."""
-    return Field(default_factory=default, sa_type=sa.JSON, nullable=nullable)
+    return Field(default_factory=default, sa_type=_JSON, nullable=nullable)
 
 
 def time_column(*, nullable: bool = False) -> Any:

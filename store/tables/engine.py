@@ -70,8 +70,6 @@ class TurnRow(SQLModel, table=True):
     """The adapter's translate state."""
     idless: int = 0
     """Native events without an id stored so far."""
-    attached: int = 0
-    """How often its stream was followed: above 1, live events without an id are left to the snapshot."""
     send_deadline: int | None = time_column(nullable=True)
     """Until then the send is acknowledged, or aborted."""
     send_outcome: str | None = None
@@ -106,10 +104,12 @@ class IntentRow(SQLModel, table=True):
     """For an interrupt: the turn that was open when it was accepted."""
     event_id: str | None = None
     created_at: int = time_column()
-    attempted_at: int | None = time_column(nullable=True)
-    """When the native call was last begun."""
+    attempts: int = 0
+    """Native calls begun."""
     observed_at: int | None = time_column(nullable=True)
     """When the native call was answered."""
+    retry_at: int | None = time_column(nullable=True)
+    """After a failed native call: when to try again."""
     handled_at: int | None = time_column(nullable=True)
 
 

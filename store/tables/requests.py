@@ -26,6 +26,8 @@ class StoredAnswerRow(SQLModel, table=True):
     answered_at: int = time_column()
     timeout_s: float | None = None
     """The client's declared time-out."""
+    session_id: str | None = Field(default=None, index=True)
+    """The session it tells of, with which it is erased."""
     status: int
     body: Json = json_column()
 

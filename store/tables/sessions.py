@@ -43,6 +43,8 @@ class SessionRow(SQLModel, table=True):
     """What `open_session` returned; null before."""
     opening_at: int | None = time_column(nullable=True)
     """When `open_session` was last called without an outcome known yet: its intent."""
+    single_answers: bool = False
+    """Whether the runtime takes the answers to a set of asks one at a time."""
     held: str | None = None
     """Why the queue waits for a person; null when it does not."""
     not_before: int | None = time_column(nullable=True)

@@ -1,0 +1,66 @@
+"""The application: every router, one state, and what surrounds each request."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from api import errors
+from api.adapters import Adapters
+from api.body import BodyLimit
+from api.deps import AppState
+from api.openapi import describe_api
+from api.request_log import RequestLog
+from api.routes import agents, environments, health, keys, runtimes, workspaces
+from protocol.version import VERSION
+from security.vault import open_vault
+from settings import Settings
+from store.engine import Store, open_store
+
+ROUTERS: tuple[APIRouter, ...] = (
+    health.router,
+    agents.router,
+    environments.router,
+    runtimes.router,
+    workspaces.router,
+    keys.router,
+    # The place of the routers of sessions, their events and their streams.
+)
+
+
+def new_state(settings: Settings, store: Store | None = None) -> AppState:
+    """Return the state of an application; without a store, the one the settings name is opened."""
+    secret = settings.master_key.get_secret_value() if settings.master_key else None
+    vault = open_vault(secret, settings.state_dir)
+    return AppState(settings, store or open_store(settings.database_url), Adapters(vault))
+
+
+def create_app(state: AppState) -> FastAPI:
+    """Return the application; when it ends, it closes the state's store."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            state.closing.set()
+            await state.store.close()
+
+    app = FastAPI(
+        title="Waystation",
+        summary="One API for every agent runtime, and every session durable.",
+        version=VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        strict_content_type=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.waystation = state
+    for router in ROUTERS:
+        app.include_router(router, responses=errors.ERROR_RESPONSES)
+    errors.install(app)
+    describe_api(app)
+    app.add_middleware(BodyLimit, max_bytes=state.settings.max_body_bytes)
+    app.add_middleware(RequestLog)  # added last, so outermost: a refused body has its id and its line too
+    return app

@@ -1,0 +1,108 @@
+"""Request bodies: bounded in memory, and parsed as strictly as everything behind expects."""
+
+from collections.abc import Callable, Coroutine
+from json import JSONDecodeError
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import error_response
+from api.request_log import request_info
+from protocol.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+
+
+class BodyLimit:
+    """ASGI middleware: refuses bodies over the limit, told or chunked, and NUL characters in addresses."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = _refusal(scope, self._max_bytes)
+        if refusal is not None:
+            await error_response(refusal, request_info(scope).id)(scope, receive, send)
+            return
+        bounded = receive if scope["method"] == "GET" else _bounded(receive, self._max_bytes)
+        await self._app(scope, bounded, send)
+
+
+def too_large(max_bytes: int) -> RequestTooLargeError:
+    """Return the error of a body over the limit."""
+    return RequestTooLargeError(f"the body may be {max_bytes} bytes at most", error_code="request_too_large")
+
+
+def _refusal(scope: Scope, max_bytes: int) -> InvalidRequestError | NotFoundError | RequestTooLargeError | None:
+    """Return why a request is refused before any of its body is read."""
+    if "\x00" in scope["path"]:
+        return NotFoundError("nothing has this address")
+    if b"%00" in scope["query_string"]:
+        return InvalidRequestError("query values must not contain NUL characters")
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > max_bytes:
+            return too_large(max_bytes)
+    return None
+
+
+def _bounded(receive: Receive, max_bytes: int) -> Receive:
+    size = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal size
+        message = await receive()
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
+            if size > max_bytes:
+                # FastAPI lets only this kind of error through while it reads a body.
+                raise HTTPException(413, str(too_large(max_bytes)))
+        return message
+
+    return receive_bounded
+
+
+class JsonRequest(Request):
+    """A request whose JSON is parsed with bounded depth, and without lone surrogates, NaN or NUL characters."""
+
+    async def json(self) -> Any:
+        raw = await self.body()
+        try:
+            value = from_json(raw, allow_inf_nan=False)
+        except ValueError as error:
+            raise JSONDecodeError(str(error), "", 0) from error
+        if b"\\u0000" in raw and _has_nul(value):
+            raise HTTPException(400, "strings must not contain NUL characters (\\u0000): remove them")
+        return value
+
+
+def _has_nul(value: Any) -> bool:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            if "\x00" in item:
+                return True
+        elif isinstance(item, dict):
+            pending.extend(item)
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    return False
+
+
+class JsonRoute(APIRoute):
+    """The route class of every router: bodies are read by `JsonRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return handle_json

@@ -1,0 +1,43 @@
+"""What an agent asks for, held against what its runtime can do."""
+
+from typing import Any
+
+from protocol.errors import InvalidRequestError
+from runtimes.capabilities import Capabilities
+
+_ASKING = ("always_ask", "auto")
+
+
+def check_capabilities(definition: dict[str, Any], runtime_kind: str, capabilities: Capabilities) -> None:
+    """Refuse an agent that its runtime could not run as it is defined.
+
+    Raises:
+        InvalidRequestError: names the field and the capability that is missing.
+    """
+    for index, tool in enumerate(definition["tools"]):
+        if tool["type"] == "custom":
+            if not capabilities.custom_tools:
+                raise _unsupported(f"tools.{index}", "a custom tool", runtime_kind, "custom_tools")
+        elif not capabilities.approvals:
+            _check_policies(tool, f"tools.{index}", runtime_kind)
+
+
+def _check_policies(tool: dict[str, Any], where: str, runtime_kind: str) -> None:
+    settings = [("default_config", tool["default_config"])]
+    settings += [(f"configs.{config['name']}", config) for config in tool["configs"]]
+    for name, setting in settings:
+        policy = setting["permission_policy"]["type"]
+        if setting["enabled"] and policy in _ASKING:
+            raise _unsupported(
+                f"{where}.{name}.permission_policy",
+                f"`{policy}` (send `always_allow`, or disable the tool)",
+                runtime_kind,
+                "approvals",
+            )
+
+
+def _unsupported(where: str, what: str, runtime_kind: str, capability: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"`{where}`: {what} needs the capability `{capability}`, which runtime kind {runtime_kind!r} does not have",
+        error_code="unsupported_capability",
+    )

@@ -1,0 +1,88 @@
+"""One effect for each POST that creates something, however often it is sent: see `store.stored_answers`."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Header, Request
+from sqlalchemy import Connection
+
+from api.auth import CallerDep
+from api.deps import AppState
+from protocol.errors import InvalidRequestError
+from store import stored_answers
+from store.resends import Attempt, RunningAttempts, fingerprint_of
+
+Json = dict[str, Any]
+Effect = TypeVar("Effect", covariant=True)
+Made = TypeVar("Made")
+
+_MAX_KEY = 255
+_MOST_RETRIES = 1000
+_running = RunningAttempts()
+
+
+async def attempt_of(
+    request: Request,
+    caller: CallerDep,
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key with the same body gets the same answer, for 24 hours.")
+    ] = None,
+) -> Attempt:
+    """Return what tells this request from, and joins it with, others that are equal."""
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= _MAX_KEY:
+        raise InvalidRequestError(f"`Idempotency-Key` must have 1 to {_MAX_KEY} characters")
+    headers = request.headers
+    timeout = headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout")
+    return Attempt(
+        api_key_id=caller.api_key_id,
+        fingerprint=fingerprint_of(caller.api_key_id, request.url.path, await request.body()),
+        idempotency_key=idempotency_key,
+        retry_count=_retry_count(headers.get("x-stainless-retry-count", "")),
+        timeout_s=_timeout_s(timeout or ""),
+    )
+
+
+AttemptDep = Annotated[Attempt, Depends(attempt_of)]
+
+
+def _retry_count(text: str) -> int:
+    return min(int(text), _MOST_RETRIES) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
+
+
+def _timeout_s(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[Effect]):
+    """What a creation came to: its answer, the session it is about, and what the caller does after the commit."""
+
+    body: Json
+    session_id: str | None = None
+    effect: Effect | None = None
+
+
+async def answer_once(
+    state: AppState, attempt: Attempt, work: Callable[[Connection], Done[Made]]
+) -> tuple[Json, Made | None]:
+    """Run `work` and keep its answer in one transaction, or return the answer kept for the request this repeats.
+
+    The effect is None for an answer that is given again. What `work` raises is not kept.
+    """
+
+    def find_or_work(db: Connection) -> tuple[Json, Made | None]:
+        kept = stored_answers.find(db, attempt)
+        if kept is not None:
+            return kept, None
+        done = work(db)
+        stored_answers.keep(db, attempt, done.body, session_id=done.session_id)
+        return done.body, done.effect
+
+    async with _running.turn_of(attempt):
+        return await state.store.write(find_or_work)

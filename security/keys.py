@@ -1,0 +1,22 @@
+"""API keys: how they are made, and the only form in which they are stored."""
+
+import hashlib
+import secrets
+from typing import Final
+
+PREFIX: Final = "sk-way-"
+
+
+def new_key() -> str:
+    """Return a new key: `sk-way-` and 32 random bytes as URL-safe base64."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_key(key: str) -> str:
+    """Return the SHA-256 of a key in hex. Keys are random, so a fast hash is enough, and the index finds it."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def key_hint(key: str) -> str:
+    """Return the last four characters, by which people recognise a key."""
+    return key[-4:]

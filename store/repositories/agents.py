@@ -1,0 +1,147 @@
+"""Agents and their versions, in the database."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, RowMapping
+
+from protocol.errors import ConflictError, InvalidRequestError, NotFoundError
+from protocol.ids import new_id
+from store.clock import now_us
+from store.repositories.keyset import Position, newest_first
+from store.tables import agent_versions, agents
+
+Json = dict[str, Any]
+
+# An agent's row carries its creation; each version its own time, which is when the agent was last updated.
+_COLUMNS = (
+    agents.c.id,
+    agents.c.archived_at,
+    agents.c.created_at,
+    agent_versions.c.created_at.label("updated_at"),
+    agent_versions.c.version,
+    agent_versions.c.definition,
+)
+_LATEST = sa.select(*_COLUMNS).join_from(
+    agents, agent_versions, (agent_versions.c.agent_id == agents.c.id) & (agent_versions.c.version == agents.c.version)
+)
+_EVERY = sa.select(*_COLUMNS).join_from(agents, agent_versions, agent_versions.c.agent_id == agents.c.id)
+
+
+def create_agent(db: Connection, workspace_id: str, definition: Json) -> RowMapping:
+    """Create an agent at version 1."""
+    agent_id = new_id("agent")
+    now = db.execute(sa.select(now_us())).scalar_one()
+    values = {"id": agent_id, "workspace_id": workspace_id, "version": 1, "created_at": now, "updated_at": now}
+    db.execute(sa.insert(agents).values(**values))
+    _insert_version(db, agent_id, 1, definition, now)
+    return get_agent(db, workspace_id, agent_id)
+
+
+def get_agent(db: Connection, workspace_id: str, agent_id: str, version: int | None = None) -> RowMapping:
+    """Return an agent, at its latest version or the one named.
+
+    Raises:
+        NotFoundError: there is no such agent in the workspace, or no such version of it.
+    """
+    statement = _LATEST if version is None else _EVERY.where(agent_versions.c.version == version)
+    row = db.execute(statement.where(agents.c.workspace_id == workspace_id, agents.c.id == agent_id)).mappings().first()
+    if row is None:
+        named = "" if version is None else f" with version {version}"
+        raise NotFoundError(f"no agent {agent_id!r}{named}", error_code="agent_not_found")
+    return row
+
+
+def list_agents(
+    db: Connection,
+    workspace_id: str,
+    *,
+    created: tuple[int | None, int | None] = (None, None),
+    include_archived: bool,
+    limit: int,
+    after: Position | None,
+) -> Sequence[RowMapping]:
+    """Return agents, newest first, and one more than the limit if there are more; `created` are inclusive bounds."""
+    statement = _LATEST.where(agents.c.workspace_id == workspace_id)
+    first, last = created
+    if first is not None:
+        statement = statement.where(agents.c.created_at >= first)
+    if last is not None:
+        statement = statement.where(agents.c.created_at <= last)
+    if not include_archived:
+        statement = statement.where(agents.c.archived_at.is_(None))
+    return db.execute(newest_first(statement, agents, limit, after)).mappings().all()
+
+
+def list_agent_versions(
+    db: Connection, workspace_id: str, agent_id: str, *, limit: int, before: int | None
+) -> Sequence[RowMapping]:
+    """Return an agent's versions below `before`, latest first, and one more than the limit if there are more.
+
+    Raises:
+        NotFoundError: there is no such agent in the workspace.
+    """
+    get_agent(db, workspace_id, agent_id)
+    statement = _EVERY.where(agents.c.workspace_id == workspace_id, agents.c.id == agent_id)
+    if before is not None:
+        statement = statement.where(agent_versions.c.version < before)
+    return db.execute(statement.order_by(agent_versions.c.version.desc()).limit(limit + 1)).mappings().all()
+
+
+def add_agent_version(
+    db: Connection, workspace_id: str, agent_id: str, *, based_on: int, definition: Json
+) -> RowMapping:
+    """Make a definition the next version of an agent, if `based_on` is still the latest.
+
+    Raises:
+        ConflictError: another version was made meanwhile.
+        InvalidRequestError: the agent is archived.
+    """
+    now = db.execute(sa.select(now_us())).scalar_one()
+    raised = db.execute(
+        sa.update(agents)
+        .where(agents.c.workspace_id == workspace_id, agents.c.id == agent_id)
+        .where(agents.c.version == based_on, agents.c.archived_at.is_(None))
+        .values(version=based_on + 1, updated_at=now)
+    )
+    if raised.rowcount != 1:
+        current = get_agent(db, workspace_id, agent_id)
+        check_writable(current)
+        raise version_conflict(based_on, current["version"])
+    _insert_version(db, agent_id, based_on + 1, definition, now)
+    return get_agent(db, workspace_id, agent_id)
+
+
+def check_writable(agent: RowMapping) -> None:
+    """Refuse an archived agent.
+
+    Raises:
+        InvalidRequestError: it is archived.
+    """
+    if agent["archived_at"] is not None:
+        raise InvalidRequestError(f"agent {agent['id']!r} is archived and read-only", error_code="agent_archived")
+
+
+def version_conflict(expected: int, current: int) -> ConflictError:
+    """Return the error of an update that was made for another version."""
+    return ConflictError(f"the agent is at version {current}, not {expected}: retrieve it and apply the change anew")
+
+
+def archive_agent(db: Connection, workspace_id: str, agent_id: str) -> RowMapping:
+    """Make an agent read-only, for good; archiving it again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such agent in the workspace.
+    """
+    db.execute(
+        sa.update(agents)
+        .where(agents.c.workspace_id == workspace_id, agents.c.id == agent_id, agents.c.archived_at.is_(None))
+        .values(archived_at=now_us())
+    )
+    return get_agent(db, workspace_id, agent_id)
+
+
+def _insert_version(db: Connection, agent_id: str, version: int, definition: Json, now: int) -> None:
+    values = {"agent_id": agent_id, "version": version, "definition": definition, "created_at": now}
+    db.execute(sa.insert(agent_versions).values(**values))

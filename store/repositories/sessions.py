@@ -1,0 +1,251 @@
+"""Sessions, in the database: creating, reading and updating them. What moves them on is in `store` itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, RowMapping
+
+from protocol.definition import merged_metadata
+from protocol.errors import InvalidRequestError, NotFoundError
+from protocol.ids import new_id
+from protocol.session_agent import snapshot_of, with_overrides, with_update
+from protocol.sessions import AgentWithOverridesParams, SessionCreateParams, SessionUpdateParams
+from store import event_log
+from store.clock import now_us
+from store.event_log import LockedSession
+from store.events import lock_visible
+from store.repositories.agents import check_writable, get_agent
+from store.repositories.keyset import Position
+from store.repositories.runtimes import choose_runtime
+from store.tables import environments, inputs, runtimes, sessions
+
+Json = dict[str, Any]
+
+_WAITING = (
+    sa.select(sa.func.count())
+    .where(inputs.c.session_id == sessions.c.id, inputs.c.state == "queued")
+    .scalar_subquery()
+    .label("waiting")
+)
+_VISIBLE = sa.select(*sessions.c, now_us().label("now"), _WAITING).where(sessions.c.deleted_at.is_(None))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """What a new session is made of: its copy of the agent, and where it runs."""
+
+    agent: Json
+    runtime: RowMapping
+    environment_id: str
+
+
+def plan_session(db: Connection, workspace_id: str, params: SessionCreateParams, *, lock: bool = False) -> SessionPlan:
+    """Resolve what a new session refers to; with `lock`, its environment stays until the transaction ends.
+
+    Raises:
+        NotFoundError: no such agent, version or environment in the workspace.
+        InvalidRequestError: the agent or environment is archived, or the agent's runtime is gone.
+    """
+    chosen = params.agent
+    agent_id, version = (chosen, None) if isinstance(chosen, str) else (chosen.id, chosen.version)
+    agent = get_agent(db, workspace_id, agent_id, version)
+    check_writable(agent)
+    snapshot = snapshot_of(agent["id"], agent["version"], agent["definition"])
+    if isinstance(chosen, AgentWithOverridesParams):
+        snapshot = with_overrides(snapshot, chosen)
+    runtime = choose_runtime(db, workspace_id, snapshot["runtime"]["alias"])
+    return SessionPlan(snapshot, runtime, _environment_id(db, workspace_id, params.environment_id, lock=lock))
+
+
+def _environment_id(db: Connection, workspace_id: str, asked: str | None, *, lock: bool) -> str:
+    named = environments.c.is_default if asked is None else environments.c.id == asked
+    statement = sa.select(environments.c.id, environments.c.archived_at).where(
+        environments.c.workspace_id == workspace_id, named
+    )
+    # Shared with other creations, but not with who deletes or archives the environment meanwhile.
+    row = db.execute(statement.with_for_update(read=True) if lock else statement).first()
+    if row is None:
+        raise NotFoundError(f"no environment {asked or 'default'!r}", error_code="environment_not_found")
+    if row.archived_at is not None:
+        raise InvalidRequestError(
+            f"environment {asked!r} is archived: choose another, or leave `environment_id` out",
+            error_code="environment_archived",
+        )
+    return str(row.id)
+
+
+def create_session(db: Connection, workspace_id: str, params: SessionCreateParams, *, single_answers: bool) -> str:
+    """Create an idle session and return its id; `single_answers`: its runtime takes answers one at a time.
+
+    Raises:
+        NotFoundError: no such agent, version or environment in the workspace.
+        InvalidRequestError: the agent or environment is archived, or the agent's runtime is gone.
+    """
+    plan = plan_session(db, workspace_id, params, lock=True)
+    now = db.execute(sa.select(now_us())).scalar_one()
+    session_id = new_id("sesn")
+    chosen = plan.agent["runtime"]
+    values = {
+        "id": session_id,
+        "workspace_id": workspace_id,
+        "agent_id": plan.agent["id"],
+        "agent_version": plan.agent["version"],
+        "agent": plan.agent,
+        "agent_options": {"options": chosen["options"], "native_id": chosen["native_agent_id"]},
+        "runtime_id": plan.runtime["id"],
+        "runtime_alias": plan.runtime["alias"],
+        "kind": plan.runtime["kind"],
+        "environment_id": plan.environment_id,
+        "title": params.title,
+        "metadata": params.metadata or {},
+        "vault_ids": [],
+        "status": "idle",
+        "single_answers": single_answers,
+        **dict.fromkeys(("last_seq", "last_event_at", "fence", "turn_count", "active_us"), 0),
+        "usage": {},
+        **dict.fromkeys(("moved_at", "created_at", "updated_at"), now),
+    }
+    db.execute(sa.insert(sessions).values(values))
+    return session_id
+
+
+def get_session(db: Connection, workspace_id: str, session_id: str) -> RowMapping:
+    """Return a session's columns, with `now` and `waiting`, the number of inputs not begun.
+
+    Raises:
+        NotFoundError: there is no such session in the workspace.
+    """
+    statement = _VISIBLE.where(sessions.c.workspace_id == workspace_id, sessions.c.id == session_id)
+    row = db.execute(statement).mappings().first()
+    if row is None:
+        raise NotFoundError(f"no session {session_id!r}")
+    return row
+
+
+def check_session(db: Connection, workspace_id: str, session_id: str) -> None:
+    """Refuse a session that the workspace cannot see.
+
+    Raises:
+        NotFoundError: there is no such session in the workspace.
+    """
+    found = sa.select(sessions.c.id).where(
+        sessions.c.workspace_id == workspace_id, sessions.c.id == session_id, sessions.c.deleted_at.is_(None)
+    )
+    if db.execute(found).first() is None:
+        raise NotFoundError(f"no session {session_id!r}")
+
+
+def was_deleted(db: Connection, workspace_id: str, session_id: str) -> bool:
+    """Return whether the workspace had such a session and deleted it."""
+    statement = sa.select(sessions.c.deleted_at).where(
+        sessions.c.workspace_id == workspace_id, sessions.c.id == session_id
+    )
+    return db.execute(statement).scalar() is not None
+
+
+def find_session_runtime(db: Connection, workspace_id: str, session_id: str) -> RowMapping | None:
+    """Return the registered runtime in which a session lives, or None if there is no such session."""
+    statement = (
+        sa.select(runtimes)
+        .join_from(sessions, runtimes, runtimes.c.id == sessions.c.runtime_id)
+        .where(sessions.c.workspace_id == workspace_id, sessions.c.id == session_id)
+    )
+    return db.execute(statement).mappings().first()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilters:
+    """Which sessions a list holds; times in microseconds since 1970."""
+
+    agent_id: str | None = None
+    agent_version: int | None = None
+    created_gt: int | None = None
+    created_gte: int | None = None
+    created_lt: int | None = None
+    created_lte: int | None = None
+    statuses: tuple[str, ...] = ()
+    include_archived: bool = False
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return the filters as SQL."""
+        created = sessions.c.created_at
+        given: list[tuple[Any, sa.ColumnElement[bool]]] = [
+            (self.agent_id, sessions.c.agent_id == self.agent_id),
+            (self.agent_id and self.agent_version, sessions.c.agent_version == self.agent_version),
+            (self.created_gt, created > self.created_gt),
+            (self.created_gte, created >= self.created_gte),
+            (self.created_lt, created < self.created_lt),
+            (self.created_lte, created <= self.created_lte),
+            (self.statuses or None, sessions.c.status.in_(self.statuses)),
+            (None if self.include_archived else True, sessions.c.archived_at.is_(None)),
+        ]
+        return [condition for value, condition in given if value is not None]
+
+
+def list_sessions(
+    db: Connection,
+    workspace_id: str,
+    filters: SessionFilters,
+    *,
+    ascending: bool,
+    limit: int,
+    after: Position | None,
+) -> Sequence[RowMapping]:
+    """Return sessions by `created_at` and `id`, and one more than the limit if there are more."""
+    columns = (sessions.c.created_at, sessions.c.id)
+    statement = _VISIBLE.where(sessions.c.workspace_id == workspace_id, *filters.conditions())
+    if after is not None:
+        key, bound = sa.tuple_(*columns), sa.tuple_(*(sa.literal(part) for part in after))
+        statement = statement.where(key > bound if ascending else key < bound)
+    ordered = statement.order_by(*(column.asc() if ascending else column.desc() for column in columns))
+    return db.execute(ordered.limit(limit + 1)).mappings().all()
+
+
+def update_session(
+    db: Connection,
+    workspace_id: str,
+    session_id: str,
+    params: SessionUpdateParams,
+    check_agent: Callable[[Json], None],
+) -> int:
+    """Change what was sent, and tell it as `session.updated` if anything did change; return the last seq.
+
+    `check_agent` refuses a copy of the agent that the session's runtime could not run.
+
+    Raises:
+        NotFoundError: there is no such session in the workspace.
+        InvalidRequestError: it is archived; or its agent is to change while it runs or after it has ended.
+    """
+    locked = lock_visible(db, session_id, workspace_id)
+    if locked["archived_at"] is not None:
+        raise InvalidRequestError("the session is archived and read-only")
+    told = _changes(locked, params)
+    if "agent" in told:
+        check_agent(told["agent"])
+    if told:
+        locked.set(**told, updated_at=locked.now)
+        shown = {name: value for name, value in told.items() if name != "metadata" or value}
+        event_log.append_own(db, locked, [("session.updated", shown)])
+        locked.save(db)
+    return int(locked["last_seq"])
+
+
+def _changes(locked: LockedSession, params: SessionUpdateParams) -> Json:
+    wanted: Json = {}
+    if "title" in params.model_fields_set:
+        wanted["title"] = params.title
+    if params.metadata:
+        wanted["metadata"] = merged_metadata(locked["metadata"], params.metadata)
+    if params.agent is not None and params.agent.model_fields_set:
+        _refuse_busy(locked)
+        wanted["agent"] = with_update(locked["agent"], params.agent)
+    return {name: value for name, value in wanted.items() if value != locked[name]}
+
+
+def _refuse_busy(locked: LockedSession) -> None:
+    if locked["ended_at"] is not None or locked["stopping_at"] is not None:
+        raise InvalidRequestError("`agent`: the session has ended, and runs no more turns")
+    if locked["open_turn_id"] is not None:
+        raise InvalidRequestError("`agent`: the session is running; wait until it is idle, or interrupt it")

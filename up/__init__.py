@@ -1,0 +1,1 @@
+"""The embedded launcher: everything Waystation needs, on one machine, from one command."""
