@@ -1,5 +1,6 @@
 # One image for every process of the product: api, worker, bootstrap, scripted runtime.
-ARG PYTHON=3.13
+# PYTHON: the version that the tests run on; every package of the lock has wheels up to 3.14, so no compiler is needed.
+ARG PYTHON=3.11
 FROM python:${PYTHON}-slim-bookworm AS build
 COPY requirements/uv.txt requirements/runtime.txt /build/
 RUN python -m venv /opt/waystation \

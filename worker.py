@@ -122,10 +122,13 @@ def _kinds(settings: Settings) -> Sequence[str]:
 
 async def _connected(stopping: asyncio.Event) -> Client | None:
     """Return a client once Temporal answers and knows our search attributes; None when told to end before."""
-    client = await connect()
     while not stopping.is_set():
-        if await ensure_search_attributes(client):
-            return client
+        try:
+            client = await connect(lazy=False)
+            if await ensure_search_attributes(client):
+                return client
+        except RuntimeError as error:
+            _log.warning("temporal_away", error=str(error).splitlines()[0][:200])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CONNECT_RETRY_S):
                 await stopping.wait()

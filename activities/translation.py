@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from protocol.ids import event_id
-from runtimes.base import HEARTBEAT, Ask, Delta, End, Event, NativeEvent, Reference, Runtime, Vendor
+from runtimes.base import (
+    HEARTBEAT,
+    Ask,
+    Delta,
+    End,
+    Event,
+    NativeEvent,
+    Reference,
+    Runtime,
+    Translated,
+    Vendor,
+)
 from store.claims import ClaimedTurn
 from store.event_log import NewFrame
 from store.turns import Batch, NewAsk
@@ -37,29 +48,17 @@ class Translator:
         for native in natives:
             if self.end is not None:
                 return
-            if native.key is not None or native.type == HEARTBEAT:
-                self._add(native, native.key)
-            elif self._counts_live:
-                self._idless += 1
-                self._add(native, self._idless_key(self._idless))
-            else:
-                self.left_out = True
-                self._add_unstored(native)
+            self._add(native, live=True)
 
     def add_snapshot(self, natives: Sequence[NativeEvent]) -> None:
         """Add what an authoritative snapshot holds; those without an id are counted from the turn's first."""
         self.left_out = False
         self._counts_live = False
-        count = 0
+        before, self._idless = self._idless, 0
         for native in natives:
-            if self.end is not None:
-                break
-            if native.key is None and native.type != HEARTBEAT:
-                count += 1
-                self._add(native, self._idless_key(count))
-            else:
-                self._add(native, native.key)
-        self._idless = max(self._idless, count)
+            if self.end is None:
+                self._add(native, live=False)
+        self._idless = max(self._idless, before)
 
     def lose_count(self) -> None:
         """From here on live events without an id cannot be told from those seen before a drop."""
@@ -85,26 +84,22 @@ class Translator:
     def _new_batch(self) -> Batch:
         return Batch(cursor=self._cursor, state=self._state, idless=self._idless)
 
-    def _idless_key(self, count: int) -> str:
-        return f"{self._turn.id}~{count}"
-
-    def _add_unstored(self, native: NativeEvent) -> None:
-        """See whether an event that is left to the snapshot ends the turn; the snapshot then says how."""
-        for item in self._runtime.translate(self._state, native).items:
-            if isinstance(item, End):
-                self.end = item
-
-    def _add(self, native: NativeEvent, key: str | None) -> None:
+    def _add(self, native: NativeEvent, *, live: bool) -> None:
         if native.cursor is not None:
             self._cursor = native.cursor
         if native.type == HEARTBEAT:
             return
         translation = self._runtime.translate(self._state, native)
+        key = native.key or self._counted_key(translation.items, live=live)
+        if key is None:
+            # It may have been stored before a drop: the snapshot tells, and also how the turn ended.
+            self.left_out = True
+            return
         self._state = translation.state
         ordinal = 0
         for item in translation.items:
             if isinstance(item, Event | Ask):
-                self._add_event(item, str(key), ordinal)
+                self._add_event(item, key, ordinal)
                 ordinal += 1
             elif isinstance(item, Delta):
                 self._add_preview(item)
@@ -112,6 +107,15 @@ class Translator:
                 self.batch.vendor.append((item.type, item.data))
             else:
                 self.end = item
+
+    def _counted_key(self, items: Sequence[Translated], *, live: bool) -> str | None:
+        """Return the key of a native event without an id, by counting those that are stored; None if that is unknown."""
+        if not any(isinstance(item, Event | Ask) for item in items):
+            return ""
+        if live and not self._counts_live:
+            return None
+        self._idless += 1
+        return f"{self._turn.id}~{self._idless}"
 
     def _add_event(self, item: Event | Ask, key: str, ordinal: int) -> None:
         id_ = event_id(self._turn.session_id, key, ordinal)

@@ -11,7 +11,7 @@ from api.body import BodyLimit
 from api.deps import AppState
 from api.openapi import describe_api
 from api.request_log import RequestLog
-from api.routes import agents, environments, health, keys, runtimes, workspaces
+from api.routes import agents, environments, events, health, keys, runtimes, sessions, workspaces
 from protocol.version import VERSION
 from security.vault import open_vault
 from settings import Settings
@@ -24,7 +24,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     runtimes.router,
     workspaces.router,
     keys.router,
-    # The place of the routers of sessions, their events and their streams.
+    sessions.router,
+    events.router,
+    # The place of the router of sessions' streams.
 )
 
 
@@ -36,14 +38,15 @@ def new_state(settings: Settings, store: Store | None = None) -> AppState:
 
 
 def create_app(state: AppState) -> FastAPI:
-    """Return the application; when it ends, it closes the state's store."""
+    """Return the application; it runs what the state has running beside it, and closes its store at the end."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            yield
+            async with state.running():
+                yield
+                state.closing.set()
         finally:
-            state.closing.set()
             await state.store.close()
 
     app = FastAPI(
@@ -55,6 +58,7 @@ def create_app(state: AppState) -> FastAPI:
         redoc_url=None,
         strict_content_type=False,
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.waystation = state
     for router in ROUTERS:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
@@ -16,14 +17,14 @@ from store.engine import Store
 class Waker(Protocol):
     """Tells the engine that a session owes work."""
 
-    async def wake(self, session_id: str) -> None:
-        """Wake the session; a failure is only logged, as the reconciler will find it."""
+    def wake(self, session_id: str, *, signal: bool = False) -> None:
+        """Have the session looked at soon. Never waits, never fails: the reconciler finds what was not told."""
 
 
 class Unwaking:
     """A waker for processes without an engine: whoever reconciles will find the session."""
 
-    async def wake(self, session_id: str) -> None:
+    def wake(self, session_id: str, *, signal: bool = False) -> None:
         """Do nothing."""
 
 
@@ -42,6 +43,8 @@ class AppState:
     live: Any = None
     engine_status: Callable[[], Awaitable[dict[str, Any]]] = _unknown
     """More keys for `/readyz`: `temporal` (reachable or not), `kinds_without_worker`."""
+    running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    """What runs beside the application, for as long as it serves."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is told to end, so that open streams end too."""
 

@@ -3,9 +3,7 @@
 The line holds method, path, status, milliseconds, request id and workspace id; never content, query values or secrets.
 """
 
-import sys
 import time
-from typing import Any
 
 import structlog
 from pydantic_core import to_json
@@ -32,26 +30,6 @@ def request_info(scope: Scope) -> RequestInfo:
     """Return what is known of a request."""
     info: RequestInfo = scope[_INFO]
     return info
-
-
-def configure_logging(level: str) -> None:
-    """Write every log line as one JSON object to standard output."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(_render),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level.lower()),
-        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _render(line: dict[str, Any], **_: object) -> bytes:
-    return to_json(line, fallback=repr, inf_nan_mode="constants")
 
 
 class RequestLog:

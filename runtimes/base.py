@@ -111,8 +111,8 @@ class NativeEvent:
     """One item of the runtime's own stream or history, untranslated.
 
     `key` identifies it within the session, the same in stream, resumed stream and snapshot; natives that become other
-    events (a part that changed its state) have other keys. Without a native id it is None: the engine then counts such
-    events in the turn, and after a re-attach takes them only from the snapshot.
+    events (a part that changed its state) have other keys. Without a native id it is None: the engine then counts, in
+    the turn, those that become an `Event` or `Ask`, and after a re-attach takes them only from the snapshot.
     A heartbeat of the runtime is an event with type `heartbeat`; it is translated to nothing.
     """
 
@@ -159,7 +159,8 @@ class Ask:
 class Delta:
     """A piece of a message or of thinking that is still being made; shown live, never stored.
 
-    It belongs to the event that `native_key` and `ordinal` will become, so preview and final event have one id.
+    It belongs to the event that `native_key` and `ordinal` will become, so preview and final event have one id. An event
+    without a native key has no previews.
     """
 
     type: Literal["agent.message", "agent.thinking"]

@@ -7,20 +7,20 @@ second and after each reconnect, finds whatever was not told. All methods belong
 import abc
 import asyncio
 import json
-import logging
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import asyncpg  # type: ignore[import-untyped]
 import sqlalchemy as sa
+import structlog
 
 from store.engine import Store
 from store.live_poll import poll_sessions
 from store.live_previews import Previews
 from store.live_watch import Hint, Json, Preview, Watch
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 _POLL_S: Final = 1.0
 PACKET_BYTES: Final = 7900
@@ -102,7 +102,7 @@ class LiveBus(abc.ABC):
         try:
             sender, items = json.loads(packet)
         except ValueError:
-            _log.warning("the live bus was sent something that is no packet")
+            _log.warning("live_packet_unreadable")
             return
         if sender == self._name:
             return
@@ -124,7 +124,7 @@ class LiveBus(abc.ABC):
                 failing = False
             except STORE_ERRORS as error:
                 if not failing:
-                    _log.warning("the safety poll cannot read the database: %s", type(error).__name__)
+                    _log.warning("live_poll_failed", error=type(error).__name__)
                 failing = True
 
     async def _poll(self) -> None:

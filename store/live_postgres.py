@@ -5,18 +5,20 @@ own, because inside a writing one it makes commits wait for each other.
 """
 
 import asyncio
-import logging
 import random
 from typing import Any, Final
 
 import asyncpg  # type: ignore[import-untyped]
 import sqlalchemy as sa
+import structlog
 
 from store.engine import Store
 from store.live_bus import STORE_ERRORS, LiveBus
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
+APPLICATION_NAME: Final = "waystation-live"
+"""As which the connection is listed in `pg_stat_activity`."""
 _CHANNEL: Final = "waystation_live"
 _NOTIFY: Final = "SELECT pg_notify($1, packet) FROM unnest($2::text[]) AS packet"
 _BACK_OFF_S: Final = (0.1, 5.0)
@@ -29,7 +31,7 @@ def connect_arguments(url: str) -> dict[str, Any]:
     """Return what `asyncpg.connect` takes for a database address, as the pool's connections take it."""
     address = sa.make_url(url).set(drivername="postgresql+asyncpg")
     _, arguments = address.get_dialect()().create_connect_args(address)
-    for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback"):
+    for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "async_fallback", "server_settings"):
         arguments.pop(name, None)
     return dict(arguments)
 
@@ -69,14 +71,18 @@ class PostgresBus(LiveBus):
                 tried.set()
                 await self._serve(connection)
             except STORE_ERRORS as error:
-                _log.warning("the live connection broke, connecting again: %s", type(error).__name__)
+                _log.warning("live_connection_broken", error=type(error).__name__)
             self._drop_connection()
             tried.set()
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, _BACK_OFF_S[1])
 
     async def _connect(self) -> "asyncpg.Connection[Any]":
-        connection = await asyncpg.connect(**connect_arguments(self._store.url), timeout=_TIMEOUT_S)
+        connection = await asyncpg.connect(
+            **connect_arguments(self._store.url),
+            timeout=_TIMEOUT_S,
+            server_settings={"application_name": APPLICATION_NAME},
+        )
         try:
             await connection.add_listener(_CHANNEL, self._heard)
         except BaseException:

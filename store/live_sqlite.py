@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import hashlib
-import logging
 import os
 import secrets
 import socket
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
+import structlog
 
 from store.engine import Store
 from store.live_bus import PACKET_BYTES, LiveBus
 from store.live_watch import UNKNOWN
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 _PATH_BYTES: Final = 100
 """A socket's path may have 107 bytes on Linux and 103 on macOS."""
@@ -155,7 +155,7 @@ class SqliteBus(LiveBus):
         if error.errno == errno.ECONNREFUSED:
             _remove_stale(peer.path)
         elif error.errno != errno.ENOENT:
-            _log.warning("cannot send to %s: %s", peer.path, error)
+            _log.warning("live_packet_not_sent", socket=peer.path, error=str(error))
 
     @staticmethod
     def _forget_retry(peer: _Peer) -> None:

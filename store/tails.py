@@ -1,11 +1,11 @@
 """Tails: one reader of the log per watched session and process, which hands each new frame to all its viewers."""
 
 import asyncio
-import logging
 from functools import partial
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine import Connection
 
 from protocol.errors import InvalidRequestError, NotFoundError, OverloadedError
@@ -20,7 +20,7 @@ from store.pieces import Piece, piece_of
 from store.tables import sessions
 from store.viewers import Viewer
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 _PAGE: Final = 256
 
@@ -69,7 +69,7 @@ class Tail:
                 await self._take(hints)
         except STORE_ERRORS as error:
             # The safety poll tells again, once the database answers it.
-            _log.warning("a tail cannot read the log: %s", type(error).__name__)
+            _log.warning("tail_read_failed", session_id=self.session_id, error=type(error).__name__)
             self._watch.forget()
         finally:
             self._task = None

@@ -6,12 +6,12 @@ takes is bounded, and it misses nothing and gets nothing twice.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from sqlalchemy.engine import Connection
 
 from protocol.frames import SESSION_DELETED, Frame
@@ -23,7 +23,7 @@ from store.pieces import Piece, Previewed, piece_of
 if TYPE_CHECKING:
     from store.tails import Tail
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 MOST_PIECES: Final = 256
 MOST_BYTES: Final = 256 * 1024
@@ -115,7 +115,7 @@ class Viewer:
         try:
             frames = await self.tail.store.read(partial(self._frames, after=self.position, limit=self._page))
         except STORE_ERRORS as error:
-            _log.warning("a stream cannot read the log: %s", type(error).__name__)
+            _log.warning("stream_read_failed", session_id=self.tail.session_id, error=type(error).__name__)
             await self._wait(_AGAIN_S)
             return b""
         pieces = [piece_of(frame) for frame in frames]

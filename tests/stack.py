@@ -6,6 +6,7 @@ ever signalled.
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -106,6 +107,7 @@ class Stack:
         self.worker = Part("worker", [sys.executable, "worker.py"], self.env, folder / "worker.log")
         self.api = Part("api", [sys.executable, "-m", "api"], self.env, folder / "api.log")
         self.parts = [self.temporal, self.worker, self.api]
+        self._clients: list[anthropic.AsyncAnthropic] = []
 
     def add_worker(self, name: str) -> Part:
         """Make a further worker; the caller starts it."""
@@ -173,6 +175,8 @@ class Stack:
 
     async def close(self) -> None:
         """Stop everything."""
+        for client in self._clients:
+            await client.close()
         for part in reversed(self.parts):
             part.signal(signal.SIGCONT)
             part.stop(10.0)
@@ -210,10 +214,17 @@ class Stack:
             await asyncio.sleep(0.05)
 
     def client(self, url: str | None = None, **options: Any) -> anthropic.AsyncAnthropic:
-        """Return a strict SDK client."""
-        return anthropic.AsyncAnthropic(
+        """Return a strict SDK client, which is closed with the stack."""
+        client = anthropic.AsyncAnthropic(
             api_key=self.key, base_url=url or self.url, _strict_response_validation=True, **options
         )
+        self._clients.append(client)
+        return client
+
+    @functools.cached_property
+    def sdk(self) -> anthropic.AsyncAnthropic:
+        """A strict SDK client of the first API."""
+        return self.client(timeout=30.0)
 
     def http(self, url: str | None = None) -> httpx2.AsyncClient:
         """Return a plain client, for what the SDK has no methods for."""
@@ -223,7 +234,7 @@ class Stack:
 
     async def make_agent(self, name: str | None = None, **extra: Any) -> str:
         """Create an agent on the scripted runtime and return its id."""
-        agent = await self.client().beta.agents.create(
+        agent = await self.sdk.beta.agents.create(
             model="scripted", name=name or f"a-{secrets.token_hex(3)}", **extra
         )
         return agent.id

@@ -32,7 +32,7 @@ class Service:
     name: str
     command: tuple[str, ...]
     ready: Callable[[], bool] | None
-    start_within: float = 30.0
+    start_within: float = 60.0
     stop_within: float = 10.0
 
 

@@ -50,7 +50,7 @@ def all_services(config: Config) -> list[Service]:
     return [
         Service("temporal", _temporal(config), partial(health.temporal_ready, ui, SEARCH_ATTRIBUTES)),
         Service("scripted", _scripted(config), partial(health.listens, scripted), stop_within=5.0),
-        Service("bootstrap", (python, "-m", "store.bootstrap"), ready=None, start_within=60.0),
+        Service("bootstrap", (python, "-m", "store.bootstrap"), ready=None),
         # The worker has 20 s of its own to detach from or finish the turns that it holds.
         Service("worker", (python, "worker.py"), partial(health.has_poller, ui, WORKER_QUEUE), stop_within=25.0),
         Service("api", (python, "-m", "api"), partial(health.succeeds, f"{config.api_url}/readyz")),

@@ -35,7 +35,4 @@ async def ensure_search_attributes(client: Client) -> bool:
             return True
         _log.warning("temporal_away", status=error.status.name)
         return False
-    except RuntimeError as error:
-        _log.warning("temporal_away", error=type(error).__name__)
-        return False
     return True

@@ -34,10 +34,14 @@ _DEADLINE = timedelta(seconds=3)
 _AT_ONCE = 64
 
 
-async def connect() -> Client:
-    """Connect to the Temporal server that `temporalio.envconfig` names; lazily, so that it may be away at first."""
+async def connect(*, lazy: bool) -> Client:
+    """Connect to the Temporal server that `temporalio.envconfig` names; with `lazy`, it may be away at first.
+
+    Raises:
+        RuntimeError: not lazy, and the server is away.
+    """
     config = ClientConfig.load_client_connect_config()
-    return await Client.connect(**config, lazy=True)
+    return await Client.connect(**config, lazy=lazy)
 
 
 @dataclass(frozen=True, slots=True)

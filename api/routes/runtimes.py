@@ -1,6 +1,5 @@
 """Runtimes: registered connections to the places where agents run. `runtime` in a path is an id or an alias."""
 
-import asyncio
 from functools import partial
 from typing import Any
 
@@ -143,7 +142,7 @@ async def delete_runtime(runtime: str, caller: CallerDep, state: StateDep) -> Re
 
 
 @router.post("/v1/runtimes/{runtime}/check", response_model=Runtime)
-async def check(runtime: str, caller: CallerDep, state: StateDep) -> Response:
+async def check_registered_runtime(runtime: str, caller: CallerDep, state: StateDep) -> Response:
     """Check that a runtime can be reached and accepts its credential; if so, sessions held back for it go on."""
     read = partial(runtimes.get_runtime, workspace_id=caller.workspace_id, name=runtime)
     row = await state.store.read(read)
@@ -154,7 +153,8 @@ async def check(runtime: str, caller: CallerDep, state: StateDep) -> Response:
         return runtimes.release_held(db, row["id"]) if health.ok else []
 
     released = await state.store.write(store_result)
-    await asyncio.gather(*(state.waker.wake(session_id) for session_id in released))
+    for session_id in released:
+        state.waker.wake(session_id, signal=True)
     return answer(await _runtime_json(state, await state.store.read(read)))
 
 

@@ -74,8 +74,12 @@ class TurnWatch:
                     continue
                 for native in self._reader.look(look, settled=not connected or look.state == "asks"):
                     yield native
-                if look.state in ("ended", "asks") or (look.state == "stalled" and not connected):
+                if look.state in ("ended", "asks") or self._is_over(look, event):
                     return
+
+    def _is_over(self, look: Look, event: Json) -> bool:
+        # After `session.idle` the reason may still follow; a heartbeat later, or with the reason, nothing more will.
+        return look.state == "stalled" and event["type"] in (_HEARTBEAT, "session.error")
 
     async def snapshot(self, lost_after_s: float) -> Snapshot:
         """Say what has become of the turn; it is lost if it stays idle without an end for that long."""
@@ -120,4 +124,4 @@ def _why_lost(look: Look) -> str:
         for part in message["parts"]
     )
     tools = f", {running} tool call(s) left running" if running else ""
-    return f"the session is idle and the answer was left unfinished{tools}: OpenCode was stopped in mid-turn"
+    return f"the session is idle and its answer unfinished{tools}: OpenCode was stopped, or failed, in mid-turn"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import eq, ge, gt, le, lt
 from typing import Any
 
 import sqlalchemy as sa
@@ -170,18 +171,20 @@ class SessionFilters:
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Return the filters as SQL."""
-        created = sessions.c.created_at
-        given: list[tuple[Any, sa.ColumnElement[bool]]] = [
-            (self.agent_id, sessions.c.agent_id == self.agent_id),
-            (self.agent_id and self.agent_version, sessions.c.agent_version == self.agent_version),
-            (self.created_gt, created > self.created_gt),
-            (self.created_gte, created >= self.created_gte),
-            (self.created_lt, created < self.created_lt),
-            (self.created_lte, created <= self.created_lte),
-            (self.statuses or None, sessions.c.status.in_(self.statuses)),
-            (None if self.include_archived else True, sessions.c.archived_at.is_(None)),
+        given: list[tuple[Any, Callable[[Any, Any], Any], sa.Column[Any]]] = [
+            (self.agent_id, eq, sessions.c.agent_id),
+            (self.agent_version if self.agent_id is not None else None, eq, sessions.c.agent_version),
+            (self.created_gt, gt, sessions.c.created_at),
+            (self.created_gte, ge, sessions.c.created_at),
+            (self.created_lt, lt, sessions.c.created_at),
+            (self.created_lte, le, sessions.c.created_at),
         ]
-        return [condition for value, condition in given if value is not None]
+        conditions = [compare(column, value) for value, compare, column in given if value is not None]
+        if self.statuses:
+            conditions.append(sessions.c.status.in_(self.statuses))
+        if not self.include_archived:
+            conditions.append(sessions.c.archived_at.is_(None))
+        return conditions
 
 
 def list_sessions(

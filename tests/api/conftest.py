@@ -74,7 +74,7 @@ async def api(db_store: Store, settings: Settings, stub_kind: str) -> AsyncItera
         uvicorn.Config(create_app(state), port=port, access_log=False, log_config=None, timeout_graceful_shutdown=2)
     )
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag alone
         await asyncio.sleep(0.01)
     yield RunningApi(f"http://127.0.0.1:{port}", key, workspace["id"], state)
     server.should_exit = True

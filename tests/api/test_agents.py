@@ -18,12 +18,18 @@ CUSTOM = {
 async def test_create_minimal(sdk: anthropic.AsyncAnthropic) -> None:
     agent = await sdk.beta.agents.create(model="claude-opus-5-5", name="n")
     assert (agent.type, agent.version, agent.name, agent.model.id) == ("agent", 1, "n", "claude-opus-5-5")
-    assert agent.tools == [] and agent.mcp_servers == [] and agent.skills == [] and agent.metadata == {}
-    assert agent.model.speed == "standard" and agent.system is None and agent.archived_at is None
+    assert agent.tools == []
+    assert agent.mcp_servers == []
+    assert agent.skills == []
+    assert agent.metadata == {}
+    assert agent.model.speed == "standard"
+    assert agent.system is None
+    assert agent.archived_at is None
     assert agent.execution_identity.type == "service_account"
     assert agent.created_at == agent.updated_at
     assert agent.to_dict()["runtime"]["alias"] == "stub"  # type: ignore[index]
-    assert agent._request_id is not None and agent._request_id.startswith("req_")
+    assert agent._request_id is not None
+    assert agent._request_id.startswith("req_")
 
 
 async def test_create_with_everything_resolved(sdk: anthropic.AsyncAnthropic) -> None:
@@ -51,14 +57,18 @@ async def test_create_with_everything_resolved(sdk: anthropic.AsyncAnthropic) ->
     retrieved = await sdk.beta.agents.retrieve(agent.id)
     assert retrieved == agent
     toolset, mcp, custom = agent.tools
-    assert toolset.type == "agent_toolset_20260401" and toolset.default_config.enabled
+    assert toolset.type == "agent_toolset_20260401"
+    assert toolset.default_config.enabled
     assert [(c.name, c.enabled, c.permission_policy.type) for c in toolset.configs] == [
         ("bash", False, "always_ask"),
         ("web_fetch", True, "always_ask"),
     ]
-    assert mcp.type == "mcp_toolset" and mcp.configs[0].permission_policy.type == "always_ask"
-    assert custom.type == "custom" and custom.input_schema.properties == {"q": {"type": "string"}}
-    assert agent.model.effort is not None and agent.model.effort.type == "high"
+    assert mcp.type == "mcp_toolset"
+    assert mcp.configs[0].permission_policy.type == "always_ask"
+    assert custom.type == "custom"
+    assert custom.input_schema.properties == {"q": {"type": "string"}}
+    assert agent.model.effort is not None
+    assert agent.model.effort.type == "high"
     assert [skill.version for skill in agent.skills] == ["latest", "3"]
 
 
@@ -69,7 +79,8 @@ async def test_update_makes_versions(sdk: anthropic.AsyncAnthropic) -> None:
     )
     assert (second.version, second.name, second.system) == (2, "b", None)
     assert second.metadata == {"keep": "1", "add": "3"}
-    assert second.updated_at > first.updated_at and second.created_at == first.created_at
+    assert second.updated_at > first.updated_at
+    assert second.created_at == first.created_at
     assert (await sdk.beta.agents.retrieve(first.id, version=1)).name == "a"
     assert (await sdk.beta.agents.retrieve(first.id)).version == 2
     versions = [agent.version async for agent in sdk.beta.agents.versions.list(first.id, limit=1)]
@@ -136,9 +147,7 @@ async def test_unknown_agent(sdk: anthropic.AsyncAnthropic) -> None:
         await sdk.beta.agents.retrieve(agent.id, version=7)
 
 
-async def test_other_workspace_sees_nothing(
-    stranger: httpx2.AsyncClient, sdk: anthropic.AsyncAnthropic
-) -> None:
+async def test_other_workspace_sees_nothing(stranger: httpx2.AsyncClient, sdk: anthropic.AsyncAnthropic) -> None:
     agent = await sdk.beta.agents.create(model="m", name="a")
     path = f"/v1/agents/{agent.id}"
     assert (await stranger.get(path)).status_code == 404

@@ -10,12 +10,26 @@ from runtimes.claude_managed_agents.runtime import ClaudeManagedAgentsRuntime
 from tests.runtimes.claude_managed_agents.stand_in import KEY, StandIn
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[StandIn]:
+    started = StandIn()
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+async def adapter(server: StandIn) -> AsyncIterator[ClaudeManagedAgentsRuntime]:
+    made = ClaudeManagedAgentsRuntime(Connection("runtime_1", server.url, SecretStr(KEY), {}))
+    yield made
+    await made.close()
+
+
 @pytest.fixture
-def stand_in() -> Iterator[StandIn]:
-    server = StandIn()
-    server.start()
-    yield server
-    server.stop()
+def stand_in(server: StandIn) -> StandIn:
+    """The stand-in, as good as new."""
+    server.clear()
+    return server
 
 
 @pytest.fixture
@@ -25,10 +39,8 @@ def agent() -> Agent:
 
 
 @pytest.fixture
-async def runtime(stand_in: StandIn) -> AsyncIterator[ClaudeManagedAgentsRuntime]:
-    adapter = ClaudeManagedAgentsRuntime(Connection("runtime_1", stand_in.url, SecretStr(KEY), {}))
-    yield adapter
-    await adapter.close()
+def runtime(adapter: ClaudeManagedAgentsRuntime, stand_in: StandIn) -> ClaudeManagedAgentsRuntime:
+    return adapter
 
 
 @pytest.fixture

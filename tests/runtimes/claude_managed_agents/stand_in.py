@@ -75,13 +75,21 @@ class StandIn:
         self._server.force_exit = True
         self._thread.join(10)
 
+    def clear(self) -> None:
+        """Forget everything, for the next test."""
+        for session in self.sessions.values():
+            session.close_soon()
+        self.faults = Faults()
+        self.agents, self.environments, self.sessions = {}, {}, {}
+        self.requests, self.received = [], []
+
     def asked(self, method: str, path: str) -> list[Json]:
         """Return the queries of the requests with this method whose path ends so."""
         return [query for verb, where, query in self.requests if verb == method and where.endswith(path)]
 
     async def until_running(self, session_id: str) -> None:
         """Wait until the session's agent is at work."""
-        while self.sessions[session_id].status != "running":
+        while self.sessions[session_id].status != "running":  # noqa: ASYNC110 - it lives in another thread
             await asyncio.sleep(0.01)
 
     def _app(self) -> Starlette:
@@ -154,7 +162,7 @@ class StandIn:
         if session.status == "running":
             return error(400, "cannot delete while running")
         session.log.append("session.deleted")
-        session.close()
+        session.close_soon()
         del self.sessions[session.id]
         return JSONResponse({"id": session.id, "type": "session_deleted"})
 

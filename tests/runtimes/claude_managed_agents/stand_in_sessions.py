@@ -100,10 +100,11 @@ class StandInSession:
         self._running: asyncio.Task[None] | None = None
         self._worker = asyncio.create_task(self._work())
 
-    def close(self) -> None:
-        self._worker.cancel()
-        if self._running:
-            self._running.cancel()
+    def close_soon(self) -> None:
+        """Stop the agent; from any thread."""
+        for task in (self._worker, self._running):
+            if task:
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     def accept(self, events: list[Json]) -> list[Json]:
         accepted = [self.log.queue(event) for event in events]

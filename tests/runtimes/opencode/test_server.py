@@ -343,4 +343,4 @@ async def test_unknown_session_is_terminal(runtime: OpenCodeRuntime) -> None:
     with pytest.raises(StatusError) as caught:
         await talk.start("hello")
     assert runtime.classify(caught.value).kind == "terminal"
-    assert not pathlib.Path(talk.session.native["directory"]).exists()
+    assert not await asyncio.to_thread(pathlib.Path(talk.session.native["directory"]).exists)

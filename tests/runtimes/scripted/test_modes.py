@@ -45,7 +45,7 @@ async def test_key_finds_the_send(server: ScriptedServer, driver: Driver) -> Non
 
 
 async def test_key_proves_absence(driver: Driver) -> None:
-    send = await driver.prepare(script({"hang_before_answer": True}, {"say": "x"}), timeout_s=0.1)
+    send = await driver.prepare(script({"hang_before_answer": True}, {"say": "x"}), timeout_s=0.4)
     await lose(driver, send)
     assert await driver.runtime.find_turn(driver.session, send) == Absent()
 
@@ -60,7 +60,7 @@ async def test_same_key_again_is_the_same_turn(server: ScriptedServer, driver: D
 
 
 async def test_same_key_before_late_acceptance_runs_once(server: ScriptedServer, driver: Driver) -> None:
-    send = await driver.prepare(script({"accept_late": 0.3}, {"say": "once"}), timeout_s=0.1)
+    send = await driver.prepare(script({"accept_late": 1.0}, {"say": "once"}), timeout_s=0.4)
     await lose(driver, send)
     assert texts(await driver.follow(await driver.send(send))) == ["once"]
     await wait_for_acceptance(server, driver)
@@ -94,7 +94,7 @@ async def test_history_finds_answers(by_history: Driver) -> None:
 
 async def test_earlier_equal_text_is_not_the_send(by_history: Driver) -> None:
     text = script({"hang_before_answer": True}, {"say": "x"})
-    await lose(by_history, await by_history.prepare(text, timeout_s=0.1))
+    await lose(by_history, await by_history.prepare(text, timeout_s=0.4))
     await by_history.run(text)
     send = await by_history.prepare(text)
     assert await by_history.runtime.find_turn(by_history.session, send) == Absent()

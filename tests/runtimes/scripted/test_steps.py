@@ -5,7 +5,18 @@ from typing import Literal
 
 import pytest
 
-from runtimes.base import Answer, Ask, AskLostError, End, Event, InterruptResult, Reference
+from runtimes.base import (
+    Answer,
+    Ask,
+    AskLostError,
+    End,
+    Event,
+    InterruptResult,
+    Message,
+    Reference,
+    Send,
+    UnsupportedCapabilityError,
+)
 
 from .driver import Driver, kept, kinds, script, shown, texts
 
@@ -27,6 +38,12 @@ async def test_plain_text_is_echoed_with_usage(driver: Driver) -> None:
     assert kinds(events) == ["message", "usage", "end"]
     assert texts(events) == ["You said: grüß 🚂 dich"] == [shown(events)]
     assert driver.translated(events)[-1] == End("end_turn")
+
+
+async def test_image_is_refused_before_it_is_sent(driver: Driver) -> None:
+    send = Send("turn_image", 5.0, Message("sevt_1", [{"type": "image", "source": {}}]))
+    with pytest.raises(UnsupportedCapabilityError, match="content"):
+        await driver.send(send)
 
 
 async def test_deltas_name_the_message_they_become(driver: Driver) -> None:
