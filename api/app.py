@@ -63,7 +63,7 @@ def create_app(state: AppState) -> FastAPI:
     app.state.waystation = state
     for router in ROUTERS:
         app.include_router(router, responses=errors.ERROR_RESPONSES)
-    errors.install(app)
+    errors.install(app, ROUTERS)
     describe_api(app)
     app.add_middleware(BodyLimit, max_bytes=state.settings.max_body_bytes)
     app.add_middleware(RequestLog)  # added last, so outermost: a refused body has its id and its line too

@@ -1,8 +1,10 @@
 """Request bodies: bounded in memory, and parsed as strictly as everything behind expects."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -13,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import error_response
 from api.request_log import request_info
 from protocol.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+
+_DRAIN_LIMIT_S: Final = 2.0
 
 
 class BodyLimit:
@@ -28,6 +32,8 @@ class BodyLimit:
             return
         refusal = _refusal(scope, self._max_bytes)
         if refusal is not None:
+            if isinstance(refusal, RequestTooLargeError):
+                await _drain(receive, self._max_bytes)
             await error_response(refusal, request_info(scope).id)(scope, receive, send)
             return
         bounded = receive if scope["method"] == "GET" else _bounded(receive, self._max_bytes)
@@ -46,7 +52,7 @@ def _refusal(scope: Scope, max_bytes: int) -> InvalidRequestError | NotFoundErro
     if b"%00" in scope["query_string"]:
         return InvalidRequestError("query values must not contain NUL characters")
     for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > max_bytes:
+        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
             return too_large(max_bytes)
     return None
 
@@ -60,11 +66,23 @@ def _bounded(receive: Receive, max_bytes: int) -> Receive:
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
             if size > max_bytes:
+                await _drain(receive, max_bytes)
                 # FastAPI lets only this kind of error through while it reads a body.
                 raise HTTPException(413, str(too_large(max_bytes)))
         return message
 
     return receive_bounded
+
+
+async def _drain(receive: Receive, max_bytes: int) -> None:
+    """Drop what still comes, within bounds: a client that is cut off while it sends may never read the answer."""
+    dropped, more = 0, True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_LIMIT_S):
+            while more and dropped < max_bytes:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 class JsonRequest(Request):

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from api.request_log import request_info
 from protocol.errors import (
@@ -76,8 +77,9 @@ def error_response(error: ApiError, request_id: str, headers: Mapping[str, str] 
     return Response(content, status_code=error.status, headers=sent, media_type="application/json")
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """Answer every error that a route can raise with the envelope."""
+    app.state.routes = [route for router in routers for route in router.routes if isinstance(route, Route)]
     for kind, handler in (
         (ApiError, _on_api_error),
         (RequestValidationError, _on_invalid),
@@ -108,11 +110,18 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         told = NotFoundError(f"nothing has the address {path!r}")
     elif error.status_code == WrongMethodError.status:
         told = WrongMethodError(f"{method} is not offered at {path!r}")
+        return error_response(told, request_id, {"allow": ", ".join(_allowed(request))})
     elif error.status_code == RequestTooLargeError.status:
         told = RequestTooLargeError(str(error.detail), error_code="request_too_large")
     else:
         told = InvalidRequestError(str(error.detail))
     return error_response(told, request_id, error.headers)
+
+
+def _allowed(request: Request) -> Sequence[str]:
+    """Return the methods of every route with this path; the framework knows only of the first."""
+    routes: Sequence[Route] = request.app.state.routes
+    return sorted({m for route in routes if route.path_regex.match(request.url.path) for m in route.methods or ()})
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:

@@ -39,7 +39,7 @@ async def attempt_of(
         api_key_id=caller.api_key_id,
         fingerprint=fingerprint_of(caller.api_key_id, request.url.path, await request.body()),
         idempotency_key=idempotency_key,
-        retry_count=_retry_count(headers.get("x-stainless-retry-count", "")),
+        retry_count=await retry_count(request),
         timeout_s=_timeout_s(timeout or ""),
     )
 
@@ -47,8 +47,13 @@ async def attempt_of(
 AttemptDep = Annotated[Attempt, Depends(attempt_of)]
 
 
-def _retry_count(text: str) -> int:
+async def retry_count(request: Request) -> int:
+    """Return how often the SDK says that it has sent this before."""
+    text = request.headers.get("x-stainless-retry-count", "")
     return min(int(text), _MOST_RETRIES) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
+
+
+RetryCountDep = Annotated[int, Depends(retry_count)]
 
 
 def _timeout_s(text: str) -> float | None:

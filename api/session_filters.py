@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query
 from sqlalchemy import Connection, RowMapping
 
+from api.created_at import CreatedAtDep
 from api.pages import PageParams, decode_cursor, encode_cursor
-from protocol.fields import Time, Version
+from protocol.fields import Version
 from store.repositories.sessions import SessionFilters, list_sessions
 
 Order = Literal["asc", "desc"]
@@ -30,15 +31,6 @@ class SessionList:
         return ["sessions", self.order, self.nothing, *astuple(self.filters)]
 
 
-async def _created_at(
-    gt: Annotated[Time | None, Query(alias="created_at[gt]")] = None,
-    gte: Annotated[Time | None, Query(alias="created_at[gte]")] = None,
-    lt: Annotated[Time | None, Query(alias="created_at[lt]")] = None,
-    lte: Annotated[Time | None, Query(alias="created_at[lte]")] = None,
-) -> tuple[int | None, int | None, int | None, int | None]:
-    return gt, gte, lt, lte
-
-
 async def _statuses(
     statuses: Annotated[Statuses | None, Query(alias="statuses[]", max_length=16)] = None,
     plain: Annotated[Statuses | None, Query(alias="statuses", max_length=16, include_in_schema=False)] = None,
@@ -47,7 +39,7 @@ async def _statuses(
 
 
 async def session_list(
-    created: Annotated[tuple[int | None, ...], Depends(_created_at)],
+    created: CreatedAtDep,
     statuses: Annotated[tuple[str, ...], Depends(_statuses)],
     agent_id: str | None = None,
     agent_version: Annotated[Version | None, Query(description="Only with `agent_id`.")] = None,
@@ -57,14 +49,10 @@ async def session_list(
     order: Order = "desc",
 ) -> SessionList:
     """Read the filters of the list of sessions."""
-    gt, gte, lt, lte = created
     filters = SessionFilters(
         agent_id=agent_id,
         agent_version=agent_version,
-        created_gt=gt,
-        created_gte=gte,
-        created_lt=lt,
-        created_lte=lte,
+        created=created,
         statuses=statuses,
         include_archived=include_archived,
     )

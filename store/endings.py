@@ -12,7 +12,7 @@ from protocol.ids import new_id
 from store import event_log
 from store.claims import tell_processed
 from store.clock import now_us
-from store.event_log import LockedSession, NewFrame
+from store.event_log import LockedSession
 from store.events import has_open_asks, lock_visible
 from store.tables import asks, events, inputs, intents, sessions, stored_answers, turns, vendor_events
 from store.turns import Closing, close_locked, void_asks

@@ -8,7 +8,7 @@ import asyncio
 import random
 from typing import Any, Final
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import sqlalchemy as sa
 import structlog
 

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 
 from api.auth import CallerDep
 from api.body import JsonRoute
+from api.created_at import CreatedAtDep
 from api.deps import StateDep, answer
 from api.resends import AttemptDep, Done, answer_once
 from api.session_capabilities import check_session_takes
 from api.wakes import follow
-from protocol.fields import Time
 from protocol.inputs import EventSendParams, payload_of
-from store.event_pages import MAX_LIMIT, CreatedAt, Page, list_events
+from store.event_pages import MAX_LIMIT, Page, list_events
 from store.events import Accepted, Input, accept
 from store.repositories.sessions import check_session
 
@@ -66,22 +66,13 @@ async def _types(
     return (*types, *plain)
 
 
-async def _created_at(
-    gt: Annotated[Time | None, Query(alias="created_at[gt]")] = None,
-    gte: Annotated[Time | None, Query(alias="created_at[gte]")] = None,
-    lt: Annotated[Time | None, Query(alias="created_at[lt]")] = None,
-    lte: Annotated[Time | None, Query(alias="created_at[lte]")] = None,
-) -> CreatedAt:
-    return CreatedAt(gt, gte, lt, lte)
-
-
 @router.get("", response_model=EventPage)
 async def list_session_events(
     session_id: str,
     state: StateDep,
     caller: CallerDep,
     types: Annotated[tuple[str, ...], Depends(_types)],
-    created_at: Annotated[CreatedAt, Depends(_created_at)],
+    created_at: CreatedAtDep,
     order: Literal["asc", "desc"] = "asc",
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
     page: str | None = None,

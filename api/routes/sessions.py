@@ -16,7 +16,7 @@ from api.body import JsonRoute
 from api.capability_check import check_capabilities
 from api.deps import AppState, StateDep, answer
 from api.pages import PageDep, decode_cursor, encode_cursor
-from api.resends import AttemptDep, Done, answer_once
+from api.resends import AttemptDep, Done, RetryCountDep, answer_once
 from api.session_capabilities import check_takes
 from api.session_filters import Order, SessionListDep, read_page
 from api.wakes import announce, follow
@@ -141,11 +141,11 @@ async def archive_session(session_id: str, state: StateDep, caller: CallerDep) -
 
 
 @router.delete("/{session_id}", response_model=BetaManagedAgentsDeletedSession)
-async def delete_session(session_id: str, state: StateDep, caller: CallerDep, attempt: AttemptDep) -> Response:
+async def delete_session(session_id: str, state: StateDep, caller: CallerDep, retries: RetryCountDep) -> Response:
     """Delete a session that is not running, with everything it holds."""
 
     def delete(db: Connection) -> Ending | None:
-        if attempt.retry_count and sessions.was_deleted(db, caller.workspace_id, session_id):
+        if retries and sessions.was_deleted(db, caller.workspace_id, session_id):
             return None
         return endings.delete(db, session_id, caller.workspace_id)
 

@@ -14,7 +14,7 @@ from runtimes.opencode.natives import Look, TurnReader
 _SETTLE_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses before looks: what belongs to an end, or to a set of asks, comes within moments and in no fixed order."""
 _POLL_S = 0.5
-_INTERRUPT_S = 6.0
+_INTERRUPT_S = 20.0
 """An interrupt that comes before the turn has begun waits so long for it: an abort then would do nothing."""
 
 _CONNECTED, _HEARTBEAT = "server.connected", "server.heartbeat"

@@ -1,7 +1,7 @@
 """Sessions, in the database: creating, reading and updating them. What moves them on is in `store` itself."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import eq, ge, gt, le, lt
 from typing import Any
 
@@ -16,6 +16,7 @@ from protocol.sessions import AgentWithOverridesParams, SessionCreateParams, Ses
 from store import event_log
 from store.clock import now_us
 from store.event_log import LockedSession
+from store.event_pages import CreatedAt
 from store.events import lock_visible
 from store.repositories.agents import check_writable, get_agent
 from store.repositories.keyset import Position
@@ -158,14 +159,11 @@ def find_session_runtime(db: Connection, workspace_id: str, session_id: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class SessionFilters:
-    """Which sessions a list holds; times in microseconds since 1970."""
+    """Which sessions a list holds; `created` bounds their `created_at`."""
 
     agent_id: str | None = None
     agent_version: int | None = None
-    created_gt: int | None = None
-    created_gte: int | None = None
-    created_lt: int | None = None
-    created_lte: int | None = None
+    created: CreatedAt = field(default_factory=CreatedAt)
     statuses: tuple[str, ...] = ()
     include_archived: bool = False
 
@@ -174,10 +172,10 @@ class SessionFilters:
         given: list[tuple[Any, Callable[[Any, Any], Any], sa.Column[Any]]] = [
             (self.agent_id, eq, sessions.c.agent_id),
             (self.agent_version if self.agent_id is not None else None, eq, sessions.c.agent_version),
-            (self.created_gt, gt, sessions.c.created_at),
-            (self.created_gte, ge, sessions.c.created_at),
-            (self.created_lt, lt, sessions.c.created_at),
-            (self.created_lte, le, sessions.c.created_at),
+            (self.created.gt, gt, sessions.c.created_at),
+            (self.created.gte, ge, sessions.c.created_at),
+            (self.created.lt, lt, sessions.c.created_at),
+            (self.created.lte, le, sessions.c.created_at),
         ]
         conditions = [compare(column, value) for value, compare, column in given if value is not None]
         if self.statuses:

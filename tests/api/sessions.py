@@ -27,14 +27,14 @@ async def create_agent(http: httpx2.AsyncClient, **fields: Any) -> Json:
     return agent
 
 
-async def create_session(http: httpx2.AsyncClient, agent_id: str, **fields: Any) -> Json:
-    answer = await http.post("/v1/sessions", json={"agent": agent_id, **fields})
+async def create_session(http: httpx2.AsyncClient, agent: Any, **fields: Any) -> Json:
+    answer = await http.post("/v1/sessions", json={"agent": agent, **fields})
     assert answer.status_code == 200, answer.text
     session: Json = answer.json()
     return session
 
 
-def message(text: str) -> Json:
+def message(text: str) -> Any:
     return {"type": "user.message", "content": [{"type": "text", "text": text}]}
 
 

@@ -24,8 +24,8 @@ ABLE = Capabilities(
     system_messages=True,
     content=("text", "image", "document"),
 )
-IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
-SYSTEM = {"type": "system.message", "content": [{"type": "text", "text": "be brief"}]}
+IMAGE: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+SYSTEM: Any = {"type": "system.message", "content": [{"type": "text", "text": "be brief"}]}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ async def _ask(api: RunningApi, session_id: str, *events: tuple[str, str]) -> No
 async def test_send_answers_the_strict_shape_and_wakes(
     sdk: anthropic.AsyncAnthropic, able: None, session: Json, waker: RecordedWaker
 ) -> None:
-    document = {
+    document: Any = {
         "type": "document",
         "source": {"type": "text", "media_type": "text/plain", "data": "d"},
         "title": "t",
@@ -66,9 +66,9 @@ async def test_send_answers_the_strict_shape_and_wakes(
     sent = await sdk.beta.sessions.events.send(
         session["id"],
         events=[
-            message("one"),  # type: ignore[list-item]
-            {"type": "user.message", "content": [{"type": "text", "text": "two"}, IMAGE, document]},  # type: ignore[list-item]
-            SYSTEM,  # type: ignore[list-item]
+            message("one"),
+            {"type": "user.message", "content": [{"type": "text", "text": "two"}, IMAGE, document]},
+            SYSTEM,
         ],
     )
     data = sent.data or []
@@ -95,12 +95,12 @@ async def test_answers_are_taken_once(
     sdk: anthropic.AsyncAnthropic, http: httpx2.AsyncClient, api: RunningApi, session: Json
 ) -> None:
     await _ask(api, session["id"], ("sevt_tool", "agent.tool_use"), ("sevt_custom", "agent.custom_tool_use"))
-    deny = {"type": "user.tool_confirmation", "tool_use_id": "sevt_tool", "result": "deny", "deny_message": "no"}
-    sent = await sdk.beta.sessions.events.send(session["id"], events=[deny])  # type: ignore[list-item]
+    deny: Any = {"type": "user.tool_confirmation", "tool_use_id": "sevt_tool", "result": "deny", "deny_message": "no"}
+    sent = await sdk.beta.sessions.events.send(session["id"], events=[deny])
     assert sent.data is not None
     assert sent.data[0].to_dict()["deny_message"] == "no"
-    result = {"type": "user.custom_tool_result", "custom_tool_use_id": "sevt_custom", "is_error": True}
-    await sdk.beta.sessions.events.send(session["id"], events=[result])  # type: ignore[list-item]
+    result: Any = {"type": "user.custom_tool_result", "custom_tool_use_id": "sevt_custom", "is_error": True}
+    await sdk.beta.sessions.events.send(session["id"], events=[result])
     before = await counts(api.state.store)
     for again in (deny, {**deny, "result": "allow", "deny_message": None}, result):
         answer = await http.post(f"/v1/sessions/{session['id']}/events", json={"events": [again]})
@@ -144,7 +144,7 @@ def _user(*content: Any) -> Json:
     return {"type": "user.message", "content": list(content)}
 
 
-CONFIRM = {"type": "user.tool_confirmation", "tool_use_id": "t", "result": "allow"}
+CONFIRM: Any = {"type": "user.tool_confirmation", "tool_use_id": "t", "result": "allow"}
 BAD_EVENTS: list[tuple[Any, str]] = [
     ({}, "events"),
     ({"events": None}, "events"),
@@ -276,11 +276,11 @@ async def test_list_orders_filters_and_pages(
 ) -> None:
     await sdk.beta.sessions.update(session["id"], title="t")
     for number in range(5):
-        await sdk.beta.sessions.events.send(session["id"], events=[message(str(number))])  # type: ignore[list-item]
+        await sdk.beta.sessions.events.send(session["id"], events=[message(str(number))])
 
     async def types(**query: Any) -> list[str]:
-        listed = sdk.beta.sessions.events.list(session["id"], **query)
-        return [event.content[0].text if event.type == "user.message" else event.type async for event in listed]  # type: ignore[union-attr]
+        listed: Any = sdk.beta.sessions.events.list(session["id"], **query)
+        return [event.content[0].text if event.type == "user.message" else event.type async for event in listed]
 
     everything = ["session.updated", "0", "1", "2", "3", "4"]
     assert await types() == everything

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anthropic
@@ -14,7 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.errors import ConflictError
-from store import stored_answers
+from store import stored_answers, tables
+from store.clock import now_us
 from store.engine import Store
 from store.resends import Attempt, Given, RunningAttempts, repeats, was_overtaken
 from tests.api.conftest import RunningApi
@@ -110,7 +112,7 @@ async def test_no_cut_connection_loses_or_doubles_a_message(
     texts = ["the same again"] * 200 + [f"message {number}" for number in range(300)]
     dice.shuffle(verdicts)
     dice.shuffle(texts)
-    shares = [texts[:50], *(texts[start : start + 25] for start in range(50, 500, 25))]
+    shares = [texts[:40], *(texts[start : start + 20] for start in range(40, 500, 20))]
     sessions = [(await create_session(http, agent["id"]))["id"] for _ in shares]
     proxy = CuttingProxy(int(api.url.rsplit(":", 1)[1]), _judge_first_sends(iter(verdicts)))
     answered: dict[str, list[str]] = {session_id: [] for session_id in sessions}
@@ -119,7 +121,7 @@ async def test_no_cut_connection_loses_or_doubles_a_message(
 
         async def send_all(session_id: str, share: list[str]) -> None:
             for text in share:
-                sent = await client.beta.sessions.events.send(session_id, events=[message(text)])  # type: ignore[list-item]
+                sent = await client.beta.sessions.events.send(session_id, events=[message(text)])
                 answered[session_id].extend(event.id for event in sent.data or [])
 
         await asyncio.gather(*map(send_all, sessions, shares))
@@ -147,7 +149,7 @@ async def test_equal_messages_at_once_in_one_session(api: RunningApi, http: http
     proxy = CuttingProxy(int(api.url.rsplit(":", 1)[1]), judge)
     async with proxy.serving() as url, anthropic.AsyncAnthropic(api_key=api.key, base_url=url) as client:
         send = client.beta.sessions.events.send
-        await asyncio.gather(*(send(session_id, events=[message("hi")]) for _ in range(40)))  # type: ignore[list-item]
+        await asyncio.gather(*(send(session_id, events=[message("hi")]) for _ in range(40)))
     assert await _texts(http, session_id) == ["hi"] * 40
 
 
@@ -160,7 +162,7 @@ async def test_created_sessions_are_not_doubled(api: RunningApi, http: httpx2.As
                 client.beta.sessions.create(
                     agent=agent["id"],
                     environment_id=environment,
-                    initial_events=[message("hi")],  # type: ignore[list-item]
+                    initial_events=[message("hi")],
                 )
                 for _ in range(20)
             )
@@ -174,7 +176,7 @@ async def test_lost_answers_of_both_attempts(api: RunningApi, http: httpx2.Async
     session_id = (await create_session(http, agent["id"]))["id"]
     proxy = CuttingProxy(int(api.url.rsplit(":", 1)[1]), lambda _line, count: "after" if count < 2 else "pass")
     async with proxy.serving() as url, anthropic.AsyncAnthropic(api_key=api.key, base_url=url) as client:
-        await client.beta.sessions.events.send(session_id, events=[message("hi")])  # type: ignore[list-item]
+        await client.beta.sessions.events.send(session_id, events=[message("hi")])
     assert await _texts(http, session_id) == ["hi"]
 
 
@@ -324,19 +326,23 @@ async def test_a_resend_waits_for_the_attempt_it_repeats() -> None:
 
 
 async def test_old_answers_are_deleted(db_store: Store) -> None:
-    table = stored_answers.stored_answers
+    table = tables.stored_answers
+
+    async def find(key: str) -> Json | None:
+        attempt = Attempt("key", "another", idempotency_key=key)
+        return await db_store.write(lambda db: stored_answers.find(db, attempt))
+
+    def keep_aged(db: sa.Connection, attempt: Attempt, age_s: int) -> None:
+        stored_answers.keep(db, attempt, {})
+        aged = sa.update(table).where(table.c.fingerprint == attempt.fingerprint)
+        db.execute(aged.values(answered_at=table.c.answered_at - age_s * SECOND))
+
     for number, (age_s, key) in enumerate([(10, None), (1000, None), (1000, "young"), (90_000, "old")]):
         attempt = Attempt("key", f"print{number}", idempotency_key=key)
-        await db_store.write(lambda db, attempt=attempt: stored_answers.keep(db, attempt, {}))
-        aged = sa.update(table).where(table.c.fingerprint == attempt.fingerprint)
-        changed = aged.values(answered_at=table.c.answered_at - age_s * SECOND)
-        await db_store.write(lambda db, changed=changed: db.execute(changed))
-    reused = Attempt("key", "another", idempotency_key="old")
-    assert await db_store.write(lambda db: stored_answers.find(db, reused)) is None
+        await db_store.write(partial(keep_aged, attempt=attempt, age_s=age_s))
+    assert await find("old") is None
     with pytest.raises(ConflictError):
-        await db_store.write(lambda db: stored_answers.find(db, Attempt("key", "another", idempotency_key="young")))
-    await db_store.write(
-        lambda db: stored_answers.purge(db, db.execute(sa.select(stored_answers.now_us())).scalar_one())
-    )
+        await find("young")
+    await db_store.write(lambda db: stored_answers.purge(db, db.execute(sa.select(now_us())).scalar_one()))
     left = await db_store.read(lambda db: set(db.execute(sa.select(table.c.fingerprint)).scalars()))
     assert left == {"print0", "print2"}

@@ -9,8 +9,9 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from store import endings
-from store.tables import sessions, turns
+from store import endings, event_log
+from store.event_log import NewFrame
+from store.tables import TurnRow, sessions, turns
 from tests.api.conftest import RunningApi
 from tests.api.sessions import RecordedWaker, counts, create_agent, create_session, message
 
@@ -66,21 +67,21 @@ async def test_create_without_environment_takes_the_default(http: httpx2.AsyncCl
 
 async def test_create_pins_the_version_asked_for(http: httpx2.AsyncClient, agent: Json) -> None:
     await http.post(f"/v1/agents/{agent['id']}", json={"system": "second"})
-    first = await create_session(http, {"type": "agent", "id": agent["id"], "version": 1})  # type: ignore[arg-type]
-    latest = await create_session(http, {"type": "agent", "id": agent["id"]})  # type: ignore[arg-type]
+    first = await create_session(http, {"type": "agent", "id": agent["id"], "version": 1})
+    latest = await create_session(http, {"type": "agent", "id": agent["id"]})
     assert (first["agent"]["version"], first["agent"]["system"]) == (1, "s")
     assert (latest["agent"]["version"], latest["agent"]["system"]) == (2, "second")
 
 
 async def test_create_applies_overrides(sdk: anthropic.AsyncAnthropic, agent: Json) -> None:
-    custom = {"type": "custom", "name": "ask", "description": "d", "input_schema": {"type": "object"}}
+    custom: Any = {"type": "custom", "name": "ask", "description": "d", "input_schema": {"type": "object"}}
     session = await sdk.beta.sessions.create(
         agent={
             "type": "agent_with_overrides",
             "id": agent["id"],
             "model": {"id": "other"},
             "system": None,
-            "tools": [custom, {"type": "mcp_toolset", "mcp_server_name": "x"}],  # type: ignore[list-item]
+            "tools": [custom, {"type": "mcp_toolset", "mcp_server_name": "x"}],
             "mcp_servers": [{"type": "url", "name": "x", "url": "https://x.test"}],
             "skills": [{"type": "anthropic", "skill_id": "pdf"}],
         },
@@ -100,8 +101,8 @@ async def test_create_with_initial_events_stores_and_wakes(
     session = await create_session(http, agent["id"], initial_events=[message("one"), message("two")])
     assert session["queue"] == {"waiting": 2}
     assert waker.woken == [(session["id"], False)]
-    listed = [event async for event in sdk.beta.sessions.events.list(session["id"])]
-    assert [event.content[0].text for event in listed] == ["one", "two"]  # type: ignore[union-attr]
+    listed: list[Any] = [event async for event in sdk.beta.sessions.events.list(session["id"])]
+    assert [event.content[0].text for event in listed] == ["one", "two"]
     assert all(event.processed_at is None for event in listed)
 
 
@@ -211,8 +212,8 @@ async def test_unknown_sessions_are_not_found(http: httpx2.AsyncClient, stub_run
             ("GET", "/events"), ("POST", "/events"),
         ]:  # fmt: skip
             body = {"events": [message("x")]} if suffix == "/events" else {}
-            content: Json = {"json": body} if method == "POST" else {}
-            answer = await http.request(method, f"/v1/sessions/{session_id}{suffix}", **content)
+            path = f"/v1/sessions/{session_id}{suffix}"
+            answer = await http.request(method, path, json=body if method == "POST" else None)
             assert answer.status_code == 404, (method, session_id, suffix, answer.text)
             assert answer.json()["error"]["type"] == "not_found_error"
 
@@ -225,7 +226,7 @@ async def test_foreign_sessions_are_not_found(stranger: httpx2.AsyncClient, api:
         ("POST", "/stop", None), ("GET", "/turns", None), ("GET", "/events", None),
         ("POST", "/events", {"events": [message("x")]}),
     ]:  # fmt: skip
-        answer = await stranger.request(method, path + suffix, **({"json": body} if body else {}))
+        answer = await stranger.request(method, path + suffix, json=body)
         assert answer.status_code == 404, (method, suffix, answer.text)
     assert (await stranger.get("/v1/sessions")).json()["data"] == []
     assert await counts(api.state.store) == before
@@ -240,13 +241,13 @@ async def test_update_changes_and_tells(sdk: anthropic.AsyncAnthropic, session: 
     updated = await sdk.beta.sessions.update(session["id"], metadata={"a": None, "b": "3"})
     assert updated.metadata == {"b": "3"}
     await sdk.beta.sessions.update(session["id"], metadata={"b": "3"}, title="new")
-    told = [event async for event in sdk.beta.sessions.events.list(session["id"], types=["session.updated"])]
+    told: list[Any] = [event async for event in sdk.beta.sessions.events.list(session["id"], types=["session.updated"])]
     assert len(told) == 2
     first, second = told
     assert first.type == "session.updated"
-    assert (first.title, first.metadata) == ("new", {"a": "1", "b": "2"})  # type: ignore[union-attr]
-    assert first.agent is not None  # type: ignore[union-attr]
-    assert (second.metadata, second.title, second.agent) == ({"b": "3"}, None, None)  # type: ignore[union-attr]
+    assert (first.title, first.metadata) == ("new", {"a": "1", "b": "2"})
+    assert first.agent is not None
+    assert (second.metadata, second.title, second.agent) == ({"b": "3"}, None, None)
 
 
 async def test_update_with_null_clears_the_title(http: httpx2.AsyncClient, agent: Json) -> None:
@@ -413,19 +414,44 @@ async def test_stop_without_an_end_says_stopping(
 async def test_turns_are_listed_with_what_was_told(http: httpx2.AsyncClient, api: RunningApi, session: Json) -> None:
     def add(db: sa.Connection) -> None:
         for number in range(1, 4):
-            row = {
-                "id": f"turn_{session['id']}_{number}", "session_id": session["id"], "number": number, "fence": 1,
-                "kind": "message", "phase": "done", "state": {}, "idless": 0, "attached": 0, "attempts": 1,
-                "usage": {"input_tokens": 1}, "failures": {"retry": 1}, "alive_at": 1, "created_at": 1_000_000 * number,
-                "native": {"id": "n"}, "stop_reason": "end_turn",
-            }  # fmt: skip
-            db.execute(sa.insert(turns).values(row))
+            row = TurnRow(
+                id=f"turn_{session['id']}_{number}",
+                session_id=session["id"],
+                number=number,
+                fence=1,
+                kind="message",
+                phase="done",
+                attempts=1,
+                usage={"input_tokens": 1},
+                failures={"retry": 1},
+                native={"id": "n"},
+                stop_reason="end_turn",
+                alive_at=1,
+                created_at=1_000_000 * number,
+            )
+            db.execute(sa.insert(turns).values(row.model_dump()))
+        locked = event_log.lock(db, session["id"])
+        told = {"error": {"type": "unknown_error", "message": "m", "retry_status": {"type": "exhausted"}}}
+        idle = {"stop_reason": {"type": "end_turn"}}
+        frames: list[tuple[str, Json]] = [
+            ("session.error", told),
+            ("agent.message", {"content": []}),
+            ("session.status_idle", idle),
+        ]
+        turn_id = f"turn_{session['id']}_2"
+        event_log.append_frames(db, locked, [NewFrame(type_, payload, turn_id=turn_id) for type_, payload in frames])
+        locked.save(db)
 
     await api.state.store.write(add)
     path = f"/v1/sessions/{session['id']}/turns"
     first = (await http.get(path, params={"limit": 2})).json()
     assert [turn["number"] for turn in first["data"]] == [1, 2]
     assert first["data"][0]["failures"] == {"retry": 1}
+    assert [[told["type"] for told in turn["told"]] for turn in first["data"]] == [
+        [],
+        ["session.error", "session.status_idle"],
+    ]
+    assert first["data"][1]["told"][0]["error"]["message"] == "m"
     assert first["data"][0]["created_at"] == "1970-01-01T00:00:01.000000Z"
     second = (await http.get(path, params={"limit": 2, "page": first["next_page"]})).json()
     assert ([turn["number"] for turn in second["data"]], second["next_page"]) == ([3], None)

@@ -65,7 +65,7 @@ async def make_driver(stack: Stack, mode: str = "key") -> Driver:
 async def accepted_turns(driver: Driver) -> list[Json]:
     """Return what the runtime's own ledger says it accepted in the session."""
     entries = await driver.stack.scripted.ledger(driver.id)
-    return [entry for entry in entries if entry["call"] in ("turn", "answers", "turns") and entry["accepted"]]
+    return [entry for entry in entries if entry["call"] in ("start_turn", "respond") and entry["accepted"] and not entry.get("attached")]
 
 
 async def assert_answered_once(driver: Driver, text: str, idles: int = 1) -> None:
@@ -278,7 +278,7 @@ async def test_after_a_deletes_native_call(stack: Stack) -> None:
 async def assert_erased(driver: Driver) -> None:
     """The runtime was told to delete, and the session is unknown."""
     for _ in range(600):
-        if any(entry["call"] == "delete" for entry in await driver.stack.scripted.ledger(driver.id)):
+        if any(entry["call"] == "delete_session" for entry in await driver.stack.scripted.ledger(driver.id)):
             break
         await asyncio.sleep(0.1)
     else:

@@ -9,9 +9,9 @@ from sqlalchemy.engine import Connection
 from protocol.ids import new_id
 from store import event_log
 from store.clock import now_us
+from store.engine import Store
 from store.event_log import NewFrame
 from store.live import LiveBus
-from store.engine import Store
 from store.tables import runtimes, sessions, workspaces
 
 WORKSPACE = "wrkspc_log"

@@ -92,7 +92,9 @@ async def test_list_by_types_and_time(db_store: Store, limit: int, order: str) -
         found = await db_store.read(lambda db, bound=bound: _walk(db, session_id, limit, order=order, created_at=bound))  # type: ignore[misc]
         assert found == ids[::step]
     both = await db_store.read(
-        lambda db: _walk(db, session_id, limit, order=order, types=["agent.message"], created_at=CreatedAt(gt=times["a"]))
+        lambda db: _walk(
+            db, session_id, limit, order=order, types=["agent.message"], created_at=CreatedAt(gt=times["a"])
+        )
     )
     assert both == ["b"]
 

@@ -118,8 +118,9 @@ async def test_previews_are_merged_for_a_moment(bus: LiveBus, other: LiveBus) ->
         while not any("end" in str(preview.event) for preview in shown):
             shown += previews_of(await taken(watch, 1))
         assert len(shown) <= 2 * 9 + 1
-        texts = [preview.event["delta"]["content"]["text"] for preview in shown[1:] if preview.event["event_id"] == "e1"]
-        places = [preview.at for preview in shown[1:] if preview.event["event_id"] == "e1"]
+        mine = [preview for preview in shown[1:] if preview.event["event_id"] == "e1"]
+        texts = [preview.event["delta"]["content"]["text"] for preview in mine]
+        places = [preview.at for preview in mine]
         assert places == [sum(map(len, texts[:number])) for number in range(len(texts))]
 
 
@@ -142,7 +143,7 @@ async def test_packets_stay_below_the_limit(bus: LiveBus, other: LiveBus, monkey
     watch = other.watch("s1")
     watch.previews = True
     text = "\x00é漢🎉\n" * 2000
-    bus.preview("s1", [start("e1"), delta("e1", text), delta("e1", "\ud83d"), delta("e1", "\ude00"), delta("e1", "\ud83d")])
+    bus.preview("s1", [start("e1"), delta("e1", text), *(delta("e1", half) for half in ("\ud83d", "\ude00", "\ud83d"))])
     for number in range(500):
         bus.announce(f"session_{number:026}", number)
     got: list[Preview] = []

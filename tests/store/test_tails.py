@@ -96,7 +96,8 @@ async def test_viewer_begins_now_or_where_it_is_told(
 async def test_what_cannot_be_viewed_is_refused(db_store: Store, bus: LiveBus, session_id: str) -> None:
     tails = Tails(db_store, bus, 1)
     deleted = await db_store.write(insert_session)
-    await db_store.write(lambda db: db.execute(sa.update(sessions).where(sessions.c.id == deleted).values(deleted_at=1)))
+    delete = sa.update(sessions).where(sessions.c.id == deleted).values(deleted_at=1)
+    await db_store.write(lambda db: db.execute(delete))
     for unknown, workspace in (("session_no", WORKSPACE), (session_id, "wrkspc_other"), (deleted, WORKSPACE)):
         with pytest.raises(NotFoundError):
             await tails.open(unknown, workspace)

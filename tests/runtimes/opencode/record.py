@@ -7,6 +7,7 @@ trimmed of events that the reader does not read, and of this machine's folders.
 import asyncio
 import json
 import pathlib
+import re
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -71,6 +72,7 @@ def recorded(name: str, workspace: str) -> Iterator[None]:
     ):
         yield
     text = "".join(json.dumps(line) + "\n" for line in lines).replace(workspace, "/workspaces")
+    text = re.sub(r"http://127\.0\.0\.1:\d+", "http://model", text)
     (FOLDER / f"{name}.jsonl").write_text(text)
 
 

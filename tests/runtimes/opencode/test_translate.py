@@ -210,6 +210,23 @@ def test_request_left_by_an_aborted_turn_is_no_ask() -> None:
     assert (look.state, look.asks) == ("running", [])
 
 
+def test_request_seen_before_its_tool_part_calls_for_two_looks() -> None:
+    # Seen: the event of the request can come before the one that says what the tool is to do.
+    reader = TurnReader("ses_1", "msg_1")
+    request = {"id": "per_1", "sessionID": "ses_1", "tool": {"messageID": "msg_2", "callID": "call_1"}}
+    assert reader.event({"type": "permission.asked", "properties": request}) == ([], True)
+    part = {"id": "prt_1", "type": "tool", "messageID": "msg_2", "callID": "call_1", "state": {"status": "running"}}
+    update = {"type": "message.part.updated", "properties": {"sessionID": "ses_1", "part": part}}
+    assert reader.event(update) == ([], True)
+    part["callID"] = "call_2"
+    assert reader.event(update) == ([], False)
+
+
+def test_events_of_other_sessions_are_passed_over() -> None:
+    reader = TurnReader("ses_1", "msg_1")
+    assert reader.event({"type": "session.idle", "properties": {"sessionID": "ses_2"}}) == ([], False)
+
+
 def test_ask_carries_what_its_answer_needs() -> None:
     ask = stored(turns("allow")[:1]).asks[0]
     assert isinstance(ask, Ask)

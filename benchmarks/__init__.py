@@ -1,0 +1,1 @@
+"""Measuring and breaking the whole product, started as processes of its own."""

@@ -1,0 +1,97 @@
+"""The two kinds of client: the stock SDK with its own resends, and a plain one with an `Idempotency-Key`."""
+
+import abc
+import asyncio
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import anthropic
+import httpx2
+
+Json = dict[str, Any]
+
+SDK_RETRIES = 12
+"""Resends of the SDK before a call is given up: the API is away for seconds at a time."""
+_PATIENCE_S = 180.0
+_RETRY_S = 0.4
+
+
+class RefusedError(Exception):
+    """The API refused something that is right, or did not answer for minutes."""
+
+
+class Sender(abc.ABC):
+    """Creates sessions and sends events; what returns is acknowledged."""
+
+    @abc.abstractmethod
+    async def create(self, agent_id: str, environment_id: str, initial: Sequence[Json]) -> str:
+        """Create a session and return its id."""
+
+    @abc.abstractmethod
+    async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
+        """Send events and return their ids."""
+
+
+class SdkSender(Sender):
+    """The official SDK, strict about what it is answered with."""
+
+    def __init__(self, client: anthropic.AsyncAnthropic) -> None:
+        self._client = client
+
+    async def create(self, agent_id: str, environment_id: str, initial: Sequence[Json]) -> str:
+        given: Any = {"initial_events": initial} if initial else {}
+        try:
+            made = await self._client.beta.sessions.create(agent=agent_id, environment_id=environment_id, **given)
+        except anthropic.AnthropicError as error:
+            raise RefusedError(f"create: {_told(error)}") from error
+        return made.id
+
+    async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
+        sent: Any = events
+        try:
+            answer = await self._client.beta.sessions.events.send(session_id, events=sent)
+        except anthropic.AnthropicError as error:
+            raise RefusedError(f"send: {_told(error)}") from error
+        return [event.id for event in answer.data or ()]
+
+
+def _told(error: anthropic.AnthropicError) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+class KeyedSender(Sender):
+    """Sends the same request with the same key until it is answered."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def create(self, agent_id: str, environment_id: str, initial: Sequence[Json]) -> str:
+        body: Json = {"agent": agent_id, "environment_id": environment_id}
+        if initial:
+            body["initial_events"] = list(initial)
+        made = await self._post("/v1/sessions", body)
+        return str(made["id"])
+
+    async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
+        answer = await self._post(f"/v1/sessions/{session_id}/events", {"events": list(events)})
+        return [str(event["id"]) for event in answer["data"]]
+
+    async def _post(self, path: str, body: Json) -> Json:
+        headers = {"idempotency-key": str(uuid.uuid4())}
+        give_up = asyncio.get_running_loop().time() + _PATIENCE_S
+        told = "no answer"
+        while asyncio.get_running_loop().time() < give_up:
+            try:
+                response = await self._client.post(path, json=body, headers=headers)
+            except httpx2.TransportError as error:
+                told = type(error).__name__
+            else:
+                if response.is_success:
+                    answer: Json = response.json()
+                    return answer
+                told = f"{response.status_code} {response.text[:300]}"
+                if response.status_code < 500 and response.status_code != 429:
+                    break
+            await asyncio.sleep(_RETRY_S)
+        raise RefusedError(f"POST {path}: {told}")

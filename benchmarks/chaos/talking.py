@@ -1,0 +1,160 @@
+"""The clients of a run: they send what is planned, answer what is asked, and note what was acknowledged."""
+
+import asyncio
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from benchmarks.chaos.clients import RefusedError, Sender
+from benchmarks.chaos.databases import Database
+from benchmarks.chaos.messages import Message, Mode, allows, denial, tool_answer
+from benchmarks.chaos.plan import Conversation, Request
+from benchmarks.chaos.queries import OpenAsk, open_asks
+
+Json = dict[str, Any]
+
+_LOOK_S = 0.4
+
+
+class Progress:
+    """How many strikes have begun, for those who wait for one."""
+
+    def __init__(self, steps: int) -> None:
+        self._begun = [asyncio.Event() for _ in range(steps)]
+
+    def begin(self, step: int) -> None:
+        """Say that a step has begun."""
+        self._begun[step].set()
+
+    async def reached(self, step: int) -> None:
+        """Wait until a step has begun."""
+        await self._begun[step].wait()
+
+
+@dataclass(slots=True)
+class Note:
+    """A message as its client knows it. `event_id` is None where it was given with the session's creation."""
+
+    message: Message
+    session_id: str
+    acknowledged: bool = False
+    event_id: str | None = None
+
+
+@dataclass(slots=True)
+class Notes:
+    """What all clients know in the end."""
+
+    modes: dict[str, Mode] = field(default_factory=dict)
+    """Of each session that was created."""
+    sent: dict[str, list[Note]] = field(default_factory=dict)
+    """By session, in the order of sending."""
+    answered: list[OpenAsk] = field(default_factory=list)
+    """Whose answers were acknowledged."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """Session (or `create`) and reason of what was not acknowledged in the end."""
+
+
+class Clients:
+    """Everyone who talks during a run."""
+
+    def __init__(
+        self,
+        database: Database,
+        senders: Mapping[bool, Sender],
+        agents: Mapping[Mode, str],
+        environment_id: str,
+        progress: Progress,
+    ) -> None:
+        self.notes = Notes()
+        self._database = database
+        self._senders = senders
+        self._agents = agents
+        self._environment_id = environment_id
+        self._progress = progress
+        self._of_session: dict[str, Sender] = {}
+        self._answering: dict[str, asyncio.Task[None]] = {}
+
+    async def converse(self, conversation: Conversation) -> None:
+        """Hold one conversation's side that sends messages."""
+        sender = self._senders[conversation.keyed]
+        first, *others = conversation.requests
+        await self._wait_for(first)
+        initial = first.messages if conversation.initial else ()
+        session_id = await self._create(sender, conversation.mode, [_event(message) for message in initial])
+        self._of_session[session_id] = sender
+        self.notes.modes[session_id] = conversation.mode
+        self.notes.sent[session_id] = [Note(message, session_id, acknowledged=True) for message in initial]
+        for request in others if initial else conversation.requests:
+            await self._wait_for(request)
+            await self._send(sender, session_id, request.messages)
+
+    async def _wait_for(self, request: Request) -> None:
+        await self._progress.reached(request.step)
+        await asyncio.sleep(request.delay_s)
+
+    async def _create(self, sender: Sender, mode: Mode, initial: Sequence[Json]) -> str:
+        while True:
+            try:
+                return await sender.create(self._agents[mode], self._environment_id, initial)
+            except RefusedError as error:
+                self.notes.refused.append(("create", str(error)))
+
+    async def _send(self, sender: Sender, session_id: str, messages: Sequence[Message]) -> None:
+        notes = [Note(message, session_id) for message in messages]
+        self.notes.sent[session_id] += notes
+        try:
+            ids = await sender.send(session_id, [_event(message) for message in messages])
+        except RefusedError as error:
+            self.notes.refused.append((session_id, str(error)))
+            return
+        for note, event_id in zip(notes, ids, strict=True):
+            note.acknowledged, note.event_id = True, event_id
+
+    async def answer_all(self) -> None:
+        """Answer whatever is asked, until cancelled."""
+        while True:
+            for session_id, asked in (await self._database.read(open_asks)).items():
+                if session_id not in self._answering and session_id in self._of_session:
+                    task = asyncio.create_task(self._answer(session_id, asked))
+                    self._answering[session_id] = task
+                    task.add_done_callback(partial(self._answered, session_id))
+            await asyncio.sleep(_LOOK_S)
+
+    def _answered(self, session_id: str, done: asyncio.Task[None]) -> None:
+        del self._answering[session_id]
+        if not done.cancelled() and (error := done.exception()):
+            self.notes.refused.append((session_id, repr(error)))
+
+    async def _answer(self, session_id: str, asked: Sequence[OpenAsk]) -> None:
+        """Answer a set after some thought: all at once, or one after the other."""
+        chance = zlib.crc32(asked[0].event_id.encode())
+        await asyncio.sleep(chance % 1500 / 1000)
+        groups = [asked] if chance % 2 else [[ask] for ask in asked]
+        for group in groups:
+            try:
+                await self._of_session[session_id].send(session_id, [_answer_to(ask) for ask in group])
+            except RefusedError as error:
+                self.notes.refused.append((session_id, str(error)))
+                return
+            self.notes.answered += group
+
+
+def _event(message: Message) -> Json:
+    return {"type": "user.message", "content": [{"type": "text", "text": message.text}]}
+
+
+def _answer_to(ask: OpenAsk) -> Json:
+    if ask.type == "agent.custom_tool_use":
+        content = [{"type": "text", "text": tool_answer(ask.token)}]
+        return {"type": "user.custom_tool_result", "custom_tool_use_id": ask.event_id, "content": content}
+    if allows(ask.token):
+        return {"type": "user.tool_confirmation", "tool_use_id": ask.event_id, "result": "allow"}
+    return {
+        "type": "user.tool_confirmation",
+        "tool_use_id": ask.event_id,
+        "result": "deny",
+        "deny_message": denial(ask.token),
+    }
