@@ -203,7 +203,10 @@ class Follower:
         if snapshot.status == "running":
             await self._flush()
             return await self._goes_on(silent=silent)
-        return await self._tell_lost(snapshot.detail or f"the runtime says of it: {snapshot.status}")
+        if snapshot.status == "unknown":
+            detail = snapshot.detail or "the runtime could not be asked about the turn"
+            return await self._out_of_sight(Failure("retry", ambiguous=False, message=detail))
+        return await self._tell_lost(snapshot.detail or "the runtime no longer works on it")
 
     async def _goes_on(self, *, silent: bool) -> TurnResult | None:
         if not silent:
@@ -241,7 +244,13 @@ class Follower:
 
     async def _close(self, end: End) -> TurnResult:
         error = error_payload(end.error_type, end.error, "exhausted") if end.error is not None else None
-        closing = turns.Closing(end.stop_reason, error, interrupted=end.interrupted, void_asks=end.lost_asks)
+        closing = turns.Closing(
+            end.stop_reason,
+            error,
+            stop_details=end.stop_details,
+            interrupted=end.interrupted,
+            void_asks=end.lost_asks,
+        )
         return await self._outcomes.close(self._translator.take(), closing)
 
     def _log(self, event: str, **fields: Any) -> None:

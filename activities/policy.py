@@ -8,8 +8,8 @@ Json = dict[str, Any]
 
 LONGEST_DELAY_S = 60.0
 NEEDS_PERSON_DELAY_S = 60.0
-MOST_FAILURES = {"retry": 30, "lost_sight": 400}
-"""Failures of a kind before a turn ends: refused sends, and a runtime that cannot be reached in mid-turn (over 6 hours)."""
+MOST_FAILURES = {"retry": 30, "lost_sight": 400, "unexpected": 5}
+"""Failures of a kind before a turn ends: refused sends; a runtime out of reach in mid-turn (over 6 hours); defects."""
 RECONNECTS_HELD = 5
 """Times a dropped stream is taken up again without giving the activity's slot back."""
 END_AFTER_INTERRUPT_S = 10.0

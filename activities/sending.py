@@ -24,6 +24,7 @@ from runtimes.base import (
     Send,
     Session,
     Unknown,
+    UnsupportedCapabilityError,
 )
 from store import native, turns
 from store.claims import ClaimedInput, ClaimedTurn
@@ -213,6 +214,8 @@ class Sender:
     def _classified(self, error: Exception) -> Failure:
         if isinstance(error, TimeoutError):
             return Failure("retry", ambiguous=True, message="the runtime did not answer in time")
+        if isinstance(error, UnsupportedCapabilityError):
+            return Failure("terminal", ambiguous=False, message=str(error))
         return self._runtime.classify(error)
 
     def _send_of(self, timeout_s: float) -> Send:

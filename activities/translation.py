@@ -136,6 +136,8 @@ class Translator:
         if id_ not in self._started:
             self._started.add(id_)
             self.previews.append({"type": "event_start", "event": {"type": delta.type, "id": id_}})
+        if not delta.text:
+            return
         content = {"type": "text", "text": delta.text}
         piece = {"type": "content_delta", "index": delta.index, "content": content}
         self.previews.append({"type": "event_delta", "event_id": id_, "delta": piece})

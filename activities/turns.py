@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from temporalio import activity
 
 from activities.adapters import Adapters
 from activities.following import Follower
 from activities.holding import Holding
 from activities.outcomes import Outcomes
+from activities.policy import MOST_FAILURES, backoff_s, error_payload
 from activities.sending import Sender
+from store import turns
 from store.claims import ClaimedTurn, Nothing, claim
 from store.engine import Store
 from store.event_log import StaleFenceError
@@ -69,8 +72,29 @@ class TurnActivities:
                 return TurnResult("more")
 
     async def _work(self, turn: ClaimedTurn) -> TurnResult:
-        runtime = await self._adapters.get(turn.session["runtime_id"])
         outcomes = Outcomes(self._store, self._live, turn)
+        try:
+            return await self._send_and_follow(turn, outcomes)
+        except (StaleFenceError, SQLAlchemyError):
+            raise
+        except Exception as error:
+            # No adapter knows it, so it is a defect, here or there: it is told, tried again, and not for ever.
+            _log.exception("turn_failed", session_id=turn.session_id, turn_id=turn.id)
+            return await self._tell_defect(turn, outcomes, error)
+
+    async def _tell_defect(self, turn: ClaimedTurn, outcomes: Outcomes, error: Exception) -> TurnResult:
+        message = f"an unexpected error ({type(error).__name__}) stopped the turn; the worker's log has it"
+        count = turn.row["failures"].get("unexpected", 0) + 1
+        if count <= MOST_FAILURES["unexpected"]:
+            told = error_payload("unknown_error", message, "retrying")
+            return await outcomes.postpone(backoff_s(count), "unexpected", told, refused=False)
+        row = turn.row
+        batch = turns.Batch(cursor=row["cursor"], state=row["state"], idless=row["idless"])
+        told = error_payload("unknown_error", message, "exhausted")
+        return await outcomes.close(batch, turns.Closing("retries_exhausted", told))
+
+    async def _send_and_follow(self, turn: ClaimedTurn, outcomes: Outcomes) -> TurnResult:
+        runtime = await self._adapters.get(turn.session["runtime_id"])
         _log.info("turn_claimed", session_id=turn.session_id, turn_id=turn.id, phase=turn.row["phase"])
         with self._holding.hold(turn.session_id, turn.id) as held:
             sender = Sender(self._store, runtime, turn, held, outcomes)

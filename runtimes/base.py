@@ -186,6 +186,8 @@ class End:
     error: str | None = None
     error_type: str = "unknown_error"
     """One of the API's `session.error` types."""
+    stop_details: Json | None = None
+    """Of a refusal: the API's `stop_details`."""
     interrupted: bool = False
     """Whether the turn ended because it was interrupted."""
     lost_asks: bool = False
@@ -209,7 +211,7 @@ class Snapshot:
 
     `events`: all native events of the turn that the runtime can give, in order, its end included if it has ended.
     `running`: it goes on. `ended`: `events` hold an end. `lost`: it will never end by itself (the runtime restarted,
-    forgot it, or cut its stream for good). `unknown`: the runtime cannot be asked.
+    forgot it, or cut its stream for good). `unknown`: the runtime cannot be asked now, and will be again.
     """
 
     status: Literal["running", "ended", "lost", "unknown"]

@@ -126,9 +126,12 @@ def list_events(
 
 
 def _processed(db: Connection, query: _Query, position: int, wanted: int) -> list[Frame]:
-    within = [query.beyond(position), *_bounds(db, query)]
+    span = _span(db, query, position)
+    if span is None:
+        return []
+    within = events.c.seq.between(*span)
     if not query.types:
-        statement = _select(query, [_PROCESSED, *within], wanted)
+        statement = _select(query, [_PROCESSED, within], wanted)
         return [Frame(*row) for row in db.execute(statement)]
     seqs = _seqs_of_types(db, query, within, wanted)
     if not seqs:
@@ -151,14 +154,14 @@ def _select(query: _Query, conditions: Sequence[Condition], wanted: int) -> sa.S
     return sa.select(*_COLUMNS).where(mine, *conditions).order_by(query.by_seq()).limit(wanted)
 
 
-def _seqs_of_types(db: Connection, query: _Query, within: Sequence[Condition], wanted: int) -> list[int]:
+def _seqs_of_types(db: Connection, query: _Query, within: Condition, wanted: int) -> list[int]:
     """Return the places of the next events of these types: the first of each type, merged."""
     # Not told so, SQLite walks the log itself, however rare the type is.
     rare = sa.func.unlikely if db.dialect.name == "sqlite" else sa.and_
     per_type = [
         sa.select(
             sa.select(events.c.seq)
-            .where(events.c.session_id == query.session_id, rare(events.c.type == type_), _PROCESSED, *within)
+            .where(events.c.session_id == query.session_id, rare(events.c.type == type_), _PROCESSED, within)
             .order_by(query.by_seq())
             .limit(wanted)
             .subquery()
@@ -170,21 +173,25 @@ def _seqs_of_types(db: Connection, query: _Query, within: Sequence[Condition], w
     return list(db.execute(sa.select(merged.c.seq).order_by(by_seq).limit(wanted)).scalars())
 
 
-def _bounds(db: Connection, query: _Query) -> list[Condition]:
-    """Turn bounds of time into bounds of place, which is allowed because `processed_at` rises with the place."""
+def _span(db: Connection, query: _Query, position: int) -> tuple[int, int] | None:
+    """Return the places from the first to the last that may follow `position` in a list, or None if there are none.
+
+    Bounds of time become bounds of place, which is allowed because `processed_at` rises with the place. One bound on
+    either side, because an index is walked from the first that is named.
+    """
     at, bounds = events.c.processed_at, query.created_at
+    first, last = (position + 1, _LAST) if query.order == "asc" else (0, position - 1)
     after = [at > bounds.gt] if bounds.gt is not None else []
     after += [at >= bounds.gte] if bounds.gte is not None else []
     before = [at < bounds.lt] if bounds.lt is not None else []
     before += [at <= bounds.lte] if bounds.lte is not None else []
-    conditions: list[Condition] = []
     if after:
-        first = _seq_by_time(db, query, after, at.asc())
-        conditions.append(sa.false() if first is None else events.c.seq >= first)
+        found = _seq_by_time(db, query, after, at.asc())
+        first = _LAST if found is None else max(first, found)
     if before:
-        last = _seq_by_time(db, query, before, at.desc())
-        conditions.append(sa.false() if last is None else events.c.seq <= last)
-    return conditions
+        found = _seq_by_time(db, query, before, at.desc())
+        last = 0 if found is None else min(last, found)
+    return None if first > last else (first, last)
 
 
 def _seq_by_time(

@@ -35,10 +35,9 @@ def find(db: Connection, attempt: Attempt) -> Json | None:
         ConflictError: the `Idempotency-Key` was used for another request.
     """
     _serialise(db, attempt)
-    now: int = db.execute(sa.select(now_us())).scalar_one()
     if attempt.idempotency_key is not None:
-        return _find_by_key(db, attempt, now)
-    return _find_by_count(db, attempt, now)
+        return _find_by_key(db, attempt)
+    return _find_by_count(db, attempt)
 
 
 def keep(db: Connection, attempt: Attempt, body: Json, *, session_id: str | None = None) -> None:
@@ -46,7 +45,6 @@ def keep(db: Connection, attempt: Attempt, body: Json, *, session_id: str | None
 
     `session_id` names the session it tells of, with which it is erased.
     """
-    now: int = db.execute(sa.select(now_us())).scalar_one()
     db.execute(
         sa.insert(stored_answers).values(
             id=new_id("ans"),
@@ -54,8 +52,8 @@ def keep(db: Connection, attempt: Attempt, body: Json, *, session_id: str | None
             idempotency_key=attempt.idempotency_key,
             fingerprint=attempt.fingerprint,
             retry_count=attempt.retry_count,
-            received_at=_arrival(attempt, now),
-            answered_at=now,
+            received_at=now_us() - _elapsed_us(attempt),
+            answered_at=now_us(),
             timeout_s=attempt.timeout_s,
             session_id=session_id,
             status=200,
@@ -63,19 +61,19 @@ def keep(db: Connection, attempt: Attempt, body: Json, *, session_id: str | None
         )
     )
     if next(_kept) % _PURGE_EVERY == 0:
-        purge(db, now)
+        purge(db)
 
 
 _kept = itertools.count(1)
 
 
-def purge(db: Connection, now: int) -> None:
+def purge(db: Connection) -> None:
     """Delete answers whose time is over, a bounded number of each kind."""
     for expired in (
-        _rows.answered_at < now - KEY_LIFE_US,
+        _rows.answered_at < now_us() - KEY_LIFE_US,
         sa.and_(
             # The lower bound spares a walk over the keys of a whole day.
-            _rows.answered_at.between(now - 4 * RESEND_LIFE_US, now - RESEND_LIFE_US),
+            _rows.answered_at.between(now_us() - 4 * RESEND_LIFE_US, now_us() - RESEND_LIFE_US),
             _rows.idempotency_key.is_(None),
         ),
     ):
@@ -92,23 +90,22 @@ def _serialise(db: Connection, attempt: Attempt) -> None:
     if attempt.idempotency_key is not None:
         name = f"{attempt.api_key_id}\0{attempt.idempotency_key}"
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-    db.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+    db.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.literal(number, sa.BigInteger))))
 
 
-def _arrival(attempt: Attempt, now: int) -> int:
-    return now - int((time.monotonic() - attempt.arrived) * 1_000_000)
+def _elapsed_us(attempt: Attempt) -> int:
+    """Return microseconds since the attempt arrived, by which its arrival is told on the database's clock."""
+    return int((time.monotonic() - attempt.arrived) * 1_000_000)
 
 
-def _find_by_key(db: Connection, attempt: Attempt, now: int) -> Json | None:
-    row = db.execute(
-        sa.select(_rows.id, _rows.fingerprint, _rows.answered_at, _rows.body).where(
-            _rows.api_key_id == attempt.api_key_id, _rows.idempotency_key == attempt.idempotency_key
-        )
-    ).one_or_none()
+def _find_by_key(db: Connection, attempt: Attempt) -> Json | None:
+    named = sa.and_(_rows.api_key_id == attempt.api_key_id, _rows.idempotency_key == attempt.idempotency_key)
+    is_over = (_rows.answered_at <= now_us() - KEY_LIFE_US).label("is_over")
+    row = db.execute(sa.select(_rows.fingerprint, _rows.body, is_over).where(named)).one_or_none()
     if row is None:
         return None
-    if row.answered_at <= now - KEY_LIFE_US:
-        db.execute(sa.delete(stored_answers).where(_rows.id == row.id))
+    if row.is_over:
+        db.execute(sa.delete(stored_answers).where(named))
         return None
     if row.fingerprint != attempt.fingerprint:
         raise ConflictError(
@@ -119,22 +116,25 @@ def _find_by_key(db: Connection, attempt: Attempt, now: int) -> Json | None:
     return body
 
 
-def _find_by_count(db: Connection, attempt: Attempt, now: int) -> Json | None:
-    arrival = _arrival(attempt, now)
+def _find_by_count(db: Connection, attempt: Attempt) -> Json | None:
+    elapsed = _elapsed_us(attempt)
     candidates = db.execute(
-        sa.select(_rows.id, _rows.retry_count, _rows.received_at, _rows.answered_at, _rows.timeout_s)
+        sa.select(
+            _rows.id, _rows.retry_count, _rows.received_at, _rows.answered_at, _rows.timeout_s, now_us().label("now")
+        )
         .where(
             _rows.fingerprint == attempt.fingerprint,
             _rows.idempotency_key.is_(None),
-            _rows.answered_at > now - RESEND_LIFE_US,
-            sa.or_(_rows.retry_count < attempt.retry_count, _rows.received_at > arrival),
+            _rows.answered_at > now_us() - RESEND_LIFE_US,
+            sa.or_(_rows.retry_count < attempt.retry_count, _rows.received_at > now_us() - elapsed),
         )
         .order_by(_rows.answered_at, _rows.id)
     )
     for row in candidates:
+        arrival = row.now - elapsed
         given = Given(row.retry_count, row.received_at, row.answered_at, row.timeout_s)
         if repeats(attempt.retry_count, arrival, given):
-            return _give(db, row.id, retry_count=attempt.retry_count, received_at=arrival, answered_at=now)
+            return _give(db, row.id, retry_count=attempt.retry_count, received_at=arrival, answered_at=row.now)
         if was_overtaken(attempt.retry_count, arrival, given):
             # With the earlier arrival noted, a second attempt in the same place does not take this answer as well.
             return _give(db, row.id, received_at=arrival)

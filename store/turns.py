@@ -48,6 +48,8 @@ class Closing:
     stop_reason: str
     error: Json | None = None
     """The payload's `error` of a `session.error` that is told before."""
+    stop_details: Json | None = None
+    """Of a refusal: the API's `stop_details`."""
     interrupted: bool = False
     requeue: bool = False
     held: str | None = None
@@ -160,7 +162,10 @@ def close_locked(db: Connection, locked: LockedSession, row: Json, closing: Clos
     _finish_interrupts(db, locked, turn_id)
     stop_reason = _stop_reason(db, locked, closing)
     frames = [NewFrame("session.error", {"error": closing.error}, turn_id=turn_id)] if closing.error else []
-    frames.append(NewFrame("session.status_idle", {"stop_reason": stop_reason}, turn_id=turn_id))
+    idle: Json = {"stop_reason": stop_reason}
+    if closing.stop_details is not None:
+        idle["stop_details"] = closing.stop_details
+    frames.append(NewFrame("session.status_idle", idle, turn_id=turn_id))
     event_log.append_frames(db, locked, frames)
     _stop_clock(locked)
     locked.set(status="idle", open_turn_id=None, not_before=None, held=closing.held, updated_at=locked.now)

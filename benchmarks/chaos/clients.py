@@ -4,6 +4,7 @@ import abc
 import asyncio
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anthropic
@@ -21,11 +22,21 @@ class RefusedError(Exception):
     """The API refused something that is right, or did not answer for minutes."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session to create. The title is its own: a stock SDK's resend cannot be told from another client's equal request."""
+
+    agent_id: str
+    environment_id: str
+    title: str
+    initial: Sequence[Json]
+
+
 class Sender(abc.ABC):
     """Creates sessions and sends events; what returns is acknowledged."""
 
     @abc.abstractmethod
-    async def create(self, agent_id: str, environment_id: str, initial: Sequence[Json]) -> str:
+    async def create(self, created: NewSession) -> str:
         """Create a session and return its id."""
 
     @abc.abstractmethod
@@ -39,10 +50,12 @@ class SdkSender(Sender):
     def __init__(self, client: anthropic.AsyncAnthropic) -> None:
         self._client = client
 
-    async def create(self, agent_id: str, environment_id: str, initial: Sequence[Json]) -> str:
-        given: Any = {"initial_events": initial} if initial else {}
+    async def create(self, created: NewSession) -> str:
+        given: Any = {"initial_events": created.initial} if created.initial else {}
         try:
-            made = await self._client.beta.sessions.create(agent=agent_id, environment_id=environment_id, **given)
+            made = await self._client.beta.sessions.create(
+                agent=created.agent_id, environment_id=created.environment_id, title=created.title, **given
+            )
         except anthropic.AnthropicError as error:
             raise RefusedError(f"create: {_told(error)}") from error
         return made.id
@@ -66,10 +79,10 @@ class KeyedSender(Sender):
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
-    async def create(self, agent_id: str, environment_id: str, initial: Sequence[Json]) -> str:
-        body: Json = {"agent": agent_id, "environment_id": environment_id}
-        if initial:
-            body["initial_events"] = list(initial)
+    async def create(self, created: NewSession) -> str:
+        body: Json = {"agent": created.agent_id, "environment_id": created.environment_id, "title": created.title}
+        if created.initial:
+            body["initial_events"] = list(created.initial)
         made = await self._post("/v1/sessions", body)
         return str(made["id"])
 

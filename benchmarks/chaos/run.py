@@ -161,7 +161,8 @@ class _Run:
 
     def _outcome(self, evidence: Evidence, seconds: dict[str, int]) -> Outcome:
         counted = {
-            "turns taken over by another holder": self._parts.count_in_logs("turn_superseded"),
+            "turns taken up again": self._parts.count_in_logs('"phase": "sent"'),
+            "holders superseded": self._parts.count_in_logs("turn_superseded"),
             "sends looked for": self._parts.count_in_logs("send_reconciled"),
             "streams followed again": self._parts.count_in_logs("stream_failed"),
             "turns": len(evidence.log.turns),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks.chaos.clients import RefusedError, Sender
+from benchmarks.chaos.clients import NewSession, RefusedError, Sender
 from benchmarks.chaos.databases import Database
 from benchmarks.chaos.messages import Message, Mode, allows, denial, tool_answer
 from benchmarks.chaos.plan import Conversation, Request
@@ -83,7 +83,15 @@ class Clients:
         first, *others = conversation.requests
         await self._wait_for(first)
         initial = first.messages if conversation.initial else ()
-        session_id = await self._create(sender, conversation.mode, [_event(message) for message in initial])
+        session_id = await self._create(
+            sender,
+            NewSession(
+                agent_id=self._agents[conversation.mode],
+                environment_id=self._environment_id,
+                title=f"chaos {conversation.number}",
+                initial=[_event(message) for message in initial],
+            ),
+        )
         self._of_session[session_id] = sender
         self.notes.modes[session_id] = conversation.mode
         self.notes.sent[session_id] = [Note(message, session_id, acknowledged=True) for message in initial]
@@ -95,10 +103,10 @@ class Clients:
         await self._progress.reached(request.step)
         await asyncio.sleep(request.delay_s)
 
-    async def _create(self, sender: Sender, mode: Mode, initial: Sequence[Json]) -> str:
+    async def _create(self, sender: Sender, created: NewSession) -> str:
         while True:
             try:
-                return await sender.create(self._agents[mode], self._environment_id, initial)
+                return await sender.create(created)
             except RefusedError as error:
                 self.notes.refused.append(("create", str(error)))
 

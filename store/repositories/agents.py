@@ -27,6 +27,10 @@ _LATEST = sa.select(*_COLUMNS).join_from(
     agents, agent_versions, (agent_versions.c.agent_id == agents.c.id) & (agent_versions.c.version == agents.c.version)
 )
 _EVERY = sa.select(*_COLUMNS).join_from(agents, agent_versions, agent_versions.c.agent_id == agents.c.id)
+# Built once: every session that is created reads its agent, and building a statement costs more than running it.
+_ONE = (agents.c.workspace_id == sa.bindparam("workspace_id"), agents.c.id == sa.bindparam("agent_id"))
+_GET_LATEST = _LATEST.where(*_ONE)
+_GET_VERSION = _EVERY.where(*_ONE, agent_versions.c.version == sa.bindparam("version"))
 
 
 def create_agent(db: Connection, workspace_id: str, definition: Json) -> RowMapping:
@@ -45,8 +49,11 @@ def get_agent(db: Connection, workspace_id: str, agent_id: str, version: int | N
     Raises:
         NotFoundError: there is no such agent in the workspace, or no such version of it.
     """
-    statement = _LATEST if version is None else _EVERY.where(agent_versions.c.version == version)
-    row = db.execute(statement.where(agents.c.workspace_id == workspace_id, agents.c.id == agent_id)).mappings().first()
+    wanted: Json = {"workspace_id": workspace_id, "agent_id": agent_id}
+    if version is None:
+        row = db.execute(_GET_LATEST, wanted).mappings().first()
+    else:
+        row = db.execute(_GET_VERSION, {**wanted, "version": version}).mappings().first()
     if row is None:
         named = "" if version is None else f" with version {version}"
         raise NotFoundError(f"no agent {agent_id!r}{named}", error_code="agent_not_found")

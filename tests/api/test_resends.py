@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from protocol.errors import ConflictError
 from store import stored_answers, tables
-from store.clock import now_us
 from store.engine import Store
 from store.resends import Attempt, Given, RunningAttempts, repeats, was_overtaken
 from tests.api.conftest import RunningApi
@@ -343,6 +342,6 @@ async def test_old_answers_are_deleted(db_store: Store) -> None:
     assert await find("old") is None
     with pytest.raises(ConflictError):
         await find("young")
-    await db_store.write(lambda db: stored_answers.purge(db, db.execute(sa.select(now_us())).scalar_one()))
+    await db_store.write(stored_answers.purge)
     left = await db_store.read(lambda db: set(db.execute(sa.select(table.c.fingerprint)).scalars()))
     assert left == {"print0", "print2"}
