@@ -20,7 +20,7 @@ from activities.intents import IntentActivities
 from activities.reconciler import Reconciler
 from activities.turns import TurnActivities
 from protocol.logging import configure_logging
-from runtimes.registry import KINDS
+from runtimes.registry import KINDS, adapter
 from security.vault import open_vault
 from settings import Settings
 from store import owed
@@ -39,6 +39,7 @@ _CONNECT_RETRY_S = 1.0
 
 async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda store: store) -> None:
     """Run until SIGTERM or SIGINT, then give turns back and end. `wrap` lets tests stand between engine and database."""
+    kinds = _kinds(settings)
     stopping = _stop_on_signals()
     client = await _connected(stopping)
     if client is None:
@@ -59,9 +60,9 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
     for part in (holding, waker, reconciler):
         part.start()
     async with contextlib.AsyncExitStack() as running:
-        for worker in _workers(client, settings, turn_activities, intent_activities):
+        for worker in _workers(client, settings, kinds, turn_activities, intent_activities):
             await running.enter_async_context(worker)
-        _log.info("worker_ready", kinds=_kinds(settings))
+        _log.info("worker_ready", kinds=kinds)
         await stopping.wait()
         _log.info("worker_stopping")
         holding.begin_shutdown()
@@ -74,7 +75,11 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
 
 
 def _workers(
-    client: Client, settings: Settings, turn_activities: TurnActivities, intent_activities: IntentActivities
+    client: Client,
+    settings: Settings,
+    kinds: Sequence[str],
+    turn_activities: TurnActivities,
+    intent_activities: IntentActivities,
 ) -> Sequence[Worker]:
     grace = timedelta(seconds=settings.shutdown_limit_s)
     throttle = timedelta(seconds=min(settings.heartbeat_timeout_s / 3, 3.0))
@@ -107,17 +112,27 @@ def _workers(
             default_heartbeat_throttle_interval=throttle,
             graceful_shutdown_timeout=grace,
         )
-        for kind in _kinds(settings)
+        for kind in kinds
     ]
     return [sessions, control, *turns]
 
 
 def _kinds(settings: Settings) -> Sequence[str]:
+    """Return the kinds whose turns are taken, with their adapters imported: later that would hold up every turn."""
     chosen = [kind.strip() for kind in settings.worker_kinds.split(",") if kind.strip()]
     unknown = [kind for kind in chosen if kind not in KINDS]
     if unknown:
         sys.exit(f"WAYSTATION_WORKER_KINDS names unknown kinds {unknown}; known are {', '.join(sorted(KINDS))}")
-    return chosen or sorted(KINDS)
+    return [kind for kind in chosen or sorted(KINDS) if _importable(kind)]
+
+
+def _importable(kind: str) -> bool:
+    try:
+        adapter(kind)
+    except ImportError as error:
+        _log.warning("runtime_kind_not_installed", kind=kind, missing=error.name, hint=KINDS[kind].hint)
+        return False
+    return True
 
 
 async def _connected(stopping: asyncio.Event) -> Client | None:

@@ -107,7 +107,9 @@ class Sender:
         key = {"runtime_id": runtime_id, "agent_id": agent.id, "fingerprint": fingerprint(agent)}
         patience_s = self._runtime.capabilities.send_timeout_s * 2
         while True:
-            begun = await self._store.write(partial(native.begin_native_agent, patience_s=patience_s, **key))
+            begun = await self._store.write(
+                partial(native.begin_native_agent, turn_id=self._turn.id, patience_s=patience_s, **key)
+            )
             if isinstance(begun, dict):
                 return begun
             if begun == "mine":

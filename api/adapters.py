@@ -1,7 +1,10 @@
 """Adapters of registered runtimes, for the routes that must ask one something."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
 
+import structlog
 from pydantic import SecretStr
 from sqlalchemy import RowMapping
 
@@ -11,7 +14,8 @@ from runtimes.capabilities import Capabilities
 from runtimes.registry import KINDS, UnknownKindError, adapter
 from security.vault import Vault
 
-_KEPT = 1024
+_KEPT: Final = 1024
+_log = structlog.stdlib.get_logger("api")
 
 
 def adapter_of(kind: str) -> type[Runtime]:
@@ -50,6 +54,22 @@ class Adapters:
             credential = SecretStr(self.vault.open(sealed, runtime["workspace_id"], runtime["id"]))
         return _adapter(runtime, credential)
 
+    async def probe(self, runtime: Mapping[str, Any], credential: SecretStr | None) -> None:
+        """Make an adapter and drop it, before what it is made of is stored.
+
+        Raises:
+            InvalidRequestError: the adapter cannot be made so.
+        """
+        try:
+            await _adapter(runtime, credential).close()
+        except InvalidRequestError:
+            raise
+        except Exception as error:
+            _log.warning("adapter refused", kind=runtime["kind"], error=type(error).__name__)
+            raise InvalidRequestError(
+                f"runtime kind {runtime['kind']!r} cannot be used with this `base_url`, `credential` and `options`"
+            ) from error
+
     async def capabilities(self, runtime: RowMapping) -> Capabilities:
         """Return what the runtime can do, as its options leave it."""
         key = (runtime["id"], runtime["revision"])
@@ -63,6 +83,6 @@ class Adapters:
         return found
 
 
-def _adapter(runtime: RowMapping, credential: SecretStr | None) -> Runtime:
+def _adapter(runtime: Mapping[str, Any] | RowMapping, credential: SecretStr | None) -> Runtime:
     connection = Connection(runtime["id"], runtime["base_url"], credential, runtime["options"])
     return adapter_of(runtime["kind"])(connection)

@@ -11,7 +11,7 @@ from api.body import BodyLimit
 from api.deps import AppState
 from api.openapi import describe_api
 from api.request_log import RequestLog
-from api.routes import agents, environments, events, health, keys, runtimes, sessions, workspaces
+from api.routes import agents, environments, events, health, keys, runtimes, sessions, stream, workspaces
 from protocol.version import VERSION
 from security.vault import open_vault
 from settings import Settings
@@ -26,7 +26,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     sessions.router,
     events.router,
-    # The place of the router of sessions' streams.
+    stream.router,
 )
 
 

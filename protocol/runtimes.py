@@ -38,8 +38,20 @@ def _check_alias(alias: str) -> str:
     return alias
 
 
-BaseUrl = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(_check_base_url)]
-Credential = Annotated[SecretStr, Field(min_length=1, max_length=16_384)]
+def _check_credential(credential: SecretStr) -> SecretStr:
+    secret = credential.get_secret_value()
+    if not (secret.isascii() and secret.isprintable()):
+        raise ValueError("must be printable ASCII characters, as it is sent in a header")
+    return credential
+
+
+_Url = StringConstraints(max_length=2048, pattern=r"^https?://[!-~]+$")
+BaseUrl = Annotated[str, _Url, AfterValidator(_check_base_url)]
+Credential = Annotated[
+    SecretStr,
+    Field(min_length=1, max_length=16_384, json_schema_extra={"pattern": "^[ -~]+$"}),
+    AfterValidator(_check_credential),
+]
 
 
 class RuntimeCreateParams(Request):

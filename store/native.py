@@ -36,11 +36,11 @@ def record_open_session(db: Connection, turn: ClaimedTurn, native: Json) -> None
 
 
 def begin_native_agent(
-    db: Connection, runtime_id: str, agent_id: str, fingerprint: str, patience_s: float
+    db: Connection, turn_id: str, runtime_id: str, agent_id: str, fingerprint: str, patience_s: float
 ) -> Json | Literal["mine", "wait"]:
-    """Return the agent made in the runtime, or `mine`: the caller makes it now, or `wait`: somebody else is at it.
+    """Return the agent made in the runtime, or `mine`: the caller makes it now, or `wait`: another turn is at it.
 
-    Somebody who was at it for longer than `patience_s` has died: the call is repeated.
+    The call is repeated when an earlier holder of the same turn was at it, or another turn for longer than `patience_s`.
     """
     where = (
         native_agents.c.runtime_id == runtime_id,
@@ -51,7 +51,7 @@ def begin_native_agent(
     key = {"runtime_id": runtime_id, "agent_id": agent_id, "fingerprint": fingerprint}
     made = db.execute(
         insert(native_agents)
-        .values(**key, native=sa.null(), created_at=now_us())
+        .values(**key, turn_id=turn_id, native=sa.null(), created_at=now_us())
         .on_conflict_do_nothing()
         .returning(native_agents.c.agent_id)
     ).one_or_none()
@@ -62,9 +62,9 @@ def begin_native_agent(
         return dict(row.native)
     taken = db.execute(
         sa.update(native_agents)
-        .where(*where, native_agents.c.created_at < now_us() - int(patience_s * 1e6))
-        .where(native_agents.c.created_at == row.created_at)
-        .values(created_at=now_us())
+        .where(*where, native_agents.c.created_at == row.created_at)
+        .where(sa.or_(native_agents.c.turn_id == turn_id, row.created_at < now_us() - int(patience_s * 1e6)))
+        .values(created_at=now_us(), turn_id=turn_id)
         .returning(native_agents.c.created_at)
     ).one_or_none()
     if taken is None:

@@ -18,7 +18,9 @@ _LARGEST_JITTER = 0.25
 _CONNECT_S = 5.0
 """What an attempt may take that fails to connect."""
 _SLACK_S = 2.0
-"""For the network and busy processes on either side."""
+"""For the network, and for the client to go about its work."""
+_SLACK_PER_BUSY_S = 5.0
+_MOST_BUSY_SLACK_S = 5.0
 _LONGEST_WAIT_S = 30.0
 
 
@@ -46,6 +48,12 @@ class Given:
     answered_at: int
     timeout_s: float | None
 
+    @property
+    def slack_s(self) -> float:
+        """Seconds a resend may be late: more if making the answer took long, as then all that follows does."""
+        busy_s = max(self.answered_at - self.received_at, 0) / 1e6
+        return _SLACK_S + min(busy_s * _SLACK_PER_BUSY_S, _MOST_BUSY_SLACK_S)
+
 
 def fingerprint_of(api_key_id: str, path: str, body: bytes) -> str:
     """Return what two attempts of one request have in common."""
@@ -62,8 +70,8 @@ def repeats(retry_count: int, arrival: int, given: Given) -> bool:
     if missed < 1 or arrival < given.received_at:
         return False
     delays = sum(_delay_s(count) for count in range(given.retry_count + 1, retry_count + 1))
-    shortest = delays * (1 - _LARGEST_JITTER) - _SLACK_S
-    longest = delays + _CONNECT_S * (missed - 1) + _SLACK_S
+    shortest = delays * (1 - _LARGEST_JITTER) - given.slack_s
+    longest = delays + _CONNECT_S * (missed - 1) + given.slack_s
     since_received, since_answered = (arrival - given.received_at) / 1e6, (arrival - given.answered_at) / 1e6
     if since_answered <= longest:
         return True

@@ -40,7 +40,7 @@ class EventPage(EventList):
 
 @router.post("", response_model=EventList)
 async def send_events(
-    session_id: str, params: EventSendParams, state: StateDep, caller: CallerDep, attempt: AttemptDep
+    session_id: str, params: EventSendParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
 ) -> Response:
     """Send events to a session: all are stored, or none. Each is answered with its id, and not processed yet."""
     await check_session_takes(state, caller.workspace_id, session_id, params.events)

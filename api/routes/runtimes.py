@@ -14,7 +14,7 @@ from api.deps import AppState, StateDep, answer
 from api.errors import describe
 from api.pages import PageDep, keyset, next_cursor
 from api.runtime_check import check_runtime
-from protocol.errors import InvalidRequestError
+from protocol.errors import ConflictError, InvalidRequestError
 from protocol.ids import new_id
 from protocol.runtimes import (
     RUNTIME_PREFIX,
@@ -75,6 +75,7 @@ async def create_runtime(params: RuntimeCreateParams, caller: CallerDep, state: 
         "options": _checked_options(params.kind, params.options),
         "credential": state.adapters.vault.seal(secret, caller.workspace_id, runtime_id) if secret else None,
     }
+    await state.adapters.probe({"id": runtime_id, **values}, params.credential)
     create = partial(runtimes.create_runtime, workspace_id=caller.workspace_id, runtime_id=runtime_id, values=values)
     return answer(await _runtime_json(state, await state.store.write(create)))
 
@@ -103,13 +104,20 @@ async def retrieve_runtime(runtime: str, caller: CallerDep, state: StateDep) -> 
 @router.post("/v1/runtimes/{runtime}", response_model=Runtime)
 async def update_runtime(runtime: str, params: RuntimeUpdateParams, caller: CallerDep, state: StateDep) -> Response:
     """Update a registered runtime; its alias and kind stay."""
+    workspace_id = caller.workspace_id
+    current = await state.store.read(partial(runtimes.get_runtime, workspace_id=workspace_id, name=runtime))
+    changed = _changed(state, current, params)
+    if not changed:
+        return answer(await _runtime_json(state, current))
+    await state.adapters.probe({**current, **changed}, params.credential)
 
     def update(db: Connection) -> RowMapping:
-        current = runtimes.get_runtime(db, caller.workspace_id, runtime, lock=True)
-        changed = _changed(state, current, params)
-        if not changed:
-            return current
-        return runtimes.update_runtime(db, caller.workspace_id, current["id"], changed)
+        locked = runtimes.get_runtime(db, workspace_id, current["id"], lock=True)
+        if locked["revision"] != current["revision"]:
+            raise ConflictError(
+                "the runtime was changed by another request meanwhile: look at it, and send yours again"
+            )
+        return runtimes.update_runtime(db, workspace_id, current["id"], changed)
 
     return answer(await _runtime_json(state, await state.store.write(update)))
 

@@ -52,7 +52,7 @@ def _shown(settings: Settings, row: RowMapping) -> Json:
 
 @router.post("", response_model=Session)
 async def create_session(
-    params: SessionCreateParams, state: StateDep, caller: CallerDep, attempt: AttemptDep
+    params: SessionCreateParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
 ) -> Response:
     """Create a session; with initial events, it begins to work at once."""
     checked = await _checked_capabilities(state, caller.workspace_id, params)

@@ -12,19 +12,26 @@ import httpx2
 
 Json = dict[str, Any]
 
-SDK_RETRIES = 12
+SDK_RETRIES = 20
 """Resends of the SDK before a call is given up: the API is away for seconds at a time."""
 _PATIENCE_S = 180.0
 _RETRY_S = 0.4
 
 
 class RefusedError(Exception):
-    """The API refused something that is right, or did not answer for minutes."""
+    """The API refused something that is right."""
+
+
+class UnansweredError(Exception):
+    """The API was not there for minutes: nobody knows whether it took what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session to create. The title is its own: a stock SDK's resend cannot be told from another client's equal request."""
+    """A session to create.
+
+    The title is its own, because a stock SDK's resend cannot be told from another client's equal request.
+    """
 
     agent_id: str
     environment_id: str
@@ -37,11 +44,21 @@ class Sender(abc.ABC):
 
     @abc.abstractmethod
     async def create(self, created: NewSession) -> str:
-        """Create a session and return its id."""
+        """Create a session and return its id.
+
+        Raises:
+            RefusedError: it was refused.
+            UnansweredError: it was given up.
+        """
 
     @abc.abstractmethod
     async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
-        """Send events and return their ids."""
+        """Send events and return their ids.
+
+        Raises:
+            RefusedError: they were refused.
+            UnansweredError: they were given up.
+        """
 
 
 class SdkSender(Sender):
@@ -57,7 +74,7 @@ class SdkSender(Sender):
                 agent=created.agent_id, environment_id=created.environment_id, title=created.title, **given
             )
         except anthropic.AnthropicError as error:
-            raise RefusedError(f"create: {_told(error)}") from error
+            raise _raised("create", error) from error
         return made.id
 
     async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
@@ -65,12 +82,14 @@ class SdkSender(Sender):
         try:
             answer = await self._client.beta.sessions.events.send(session_id, events=sent)
         except anthropic.AnthropicError as error:
-            raise RefusedError(f"send: {_told(error)}") from error
+            raise _raised("send", error) from error
         return [event.id for event in answer.data or ()]
 
 
-def _told(error: anthropic.AnthropicError) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+def _raised(what: str, error: anthropic.AnthropicError) -> Exception:
+    told = f"{what}: {type(error).__name__}: {error}"[:300]
+    away = isinstance(error, anthropic.APIConnectionError | anthropic.InternalServerError)
+    return UnansweredError(told) if away else RefusedError(told)
 
 
 class KeyedSender(Sender):
@@ -105,6 +124,6 @@ class KeyedSender(Sender):
                     return answer
                 told = f"{response.status_code} {response.text[:300]}"
                 if response.status_code < 500 and response.status_code != 429:
-                    break
+                    raise RefusedError(f"POST {path}: {told}")
             await asyncio.sleep(_RETRY_S)
-        raise RefusedError(f"POST {path}: {told}")
+        raise UnansweredError(f"POST {path}: {told}")

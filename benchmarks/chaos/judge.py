@@ -131,7 +131,7 @@ def shown_otherwise(evidence: Evidence) -> Iterator[Finding]:
 
 
 def refused(evidence: Evidence) -> Iterator[Finding]:
-    """Find requests that were right and were not acknowledged in the end."""
+    """Find requests that were right and were refused."""
     for session_id, reason in evidence.notes.refused:
         yield Finding(session_id, reason)
 

@@ -164,6 +164,7 @@ class _Run:
             "turns taken up again": self._parts.count_in_logs('"phase": "sent"'),
             "holders superseded": self._parts.count_in_logs("turn_superseded"),
             "sends looked for": self._parts.count_in_logs("send_reconciled"),
+            "requests given up by clients": len(evidence.notes.unanswered),
             "streams followed again": self._parts.count_in_logs("stream_failed"),
             "turns": len(evidence.log.turns),
             "frames": sum(map(len, evidence.log.frames.values())),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks.chaos.clients import NewSession, RefusedError, Sender
+from benchmarks.chaos.clients import NewSession, RefusedError, Sender, UnansweredError
 from benchmarks.chaos.databases import Database
 from benchmarks.chaos.messages import Message, Mode, allows, denial, tool_answer
 from benchmarks.chaos.plan import Conversation, Request
@@ -54,7 +54,9 @@ class Notes:
     answered: list[OpenAsk] = field(default_factory=list)
     """Whose answers were acknowledged."""
     refused: list[tuple[str, str]] = field(default_factory=list)
-    """Session (or `create`) and reason of what was not acknowledged in the end."""
+    """Session and reason of what was refused."""
+    unanswered: list[str] = field(default_factory=list)
+    """Why clients gave requests up. What they asked for may have happened, or not, but not twice."""
 
 
 class Clients:
@@ -97,7 +99,7 @@ class Clients:
         self.notes.sent[session_id] = [Note(message, session_id, acknowledged=True) for message in initial]
         for request in others if initial else conversation.requests:
             await self._wait_for(request)
-            await self._send(sender, session_id, request.messages)
+            await self._send(session_id, request.messages)
 
     async def _wait_for(self, request: Request) -> None:
         await self._progress.reached(request.step)
@@ -107,19 +109,25 @@ class Clients:
         while True:
             try:
                 return await sender.create(created)
-            except RefusedError as error:
-                self.notes.refused.append(("create", str(error)))
+            except UnansweredError as error:
+                self.notes.unanswered.append(str(error))
 
-    async def _send(self, sender: Sender, session_id: str, messages: Sequence[Message]) -> None:
+    async def _send(self, session_id: str, messages: Sequence[Message]) -> None:
         notes = [Note(message, session_id) for message in messages]
         self.notes.sent[session_id] += notes
+        ids = await self._try(session_id, [_event(message) for message in messages])
+        for note, event_id in zip(notes, ids or (), strict=ids is not None):
+            note.acknowledged, note.event_id = True, event_id
+
+    async def _try(self, session_id: str, events: Sequence[Json]) -> list[str] | None:
+        """Send events and return their ids, or note why they were not acknowledged."""
         try:
-            ids = await sender.send(session_id, [_event(message) for message in messages])
+            return await self._of_session[session_id].send(session_id, events)
         except RefusedError as error:
             self.notes.refused.append((session_id, str(error)))
-            return
-        for note, event_id in zip(notes, ids, strict=True):
-            note.acknowledged, note.event_id = True, event_id
+        except UnansweredError as error:
+            self.notes.unanswered.append(str(error))
+        return None
 
     async def answer_all(self) -> None:
         """Answer whatever is asked, until cancelled."""
@@ -142,10 +150,7 @@ class Clients:
         await asyncio.sleep(chance % 1500 / 1000)
         groups = [asked] if chance % 2 else [[ask] for ask in asked]
         for group in groups:
-            try:
-                await self._of_session[session_id].send(session_id, [_answer_to(ask) for ask in group])
-            except RefusedError as error:
-                self.notes.refused.append((session_id, str(error)))
+            if await self._try(session_id, [_answer_to(ask) for ask in group]) is None:
                 return
             self.notes.answered += group
 

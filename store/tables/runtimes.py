@@ -38,6 +38,8 @@ class NativeAgentRow(SQLModel, table=True):
     """The version and a hash of the definition that was sent, which a session may have overridden."""
     native: Json | None = json_column(nullable=True, default=lambda: None)
     """What the runtime returned; null while it is unknown whether the call took effect."""
+    turn_id: str
+    """The turn whose holder makes it, or has made it."""
     created_at: int = time_column()
 
 

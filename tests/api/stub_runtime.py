@@ -33,6 +33,8 @@ class StubRuntime(Runtime):
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
+        if "refused" in connection.base_url:
+            raise RuntimeError("no such address")
         self.options = StubOptions(**connection.options)
         if self.options.capable:
             self.capabilities = self.capabilities.model_copy(update={"custom_tools": True, "approvals": True})

@@ -51,8 +51,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "none"}, "opencode"),
     ({"options": {"what": 1}}, "options of 'stub' are: answer, capable"),
     ({"options": {"answer": "no"}}, "options.answer"),
-    ({"base_url": "ftp://x"}, "http:// or https://"),
-    ({"base_url": "not an address"}, "must be an address"),
+    ({"base_url": "ftp://x"}, "`base_url`"),
+    ({"base_url": "not an address"}, "`base_url`"),
+    ({"base_url": "http://x:99999999"}, "must be an address"),
+    ({"base_url": "http://refused"}, "cannot be used with this `base_url`"),
+    ({"credential": "pässwörd"}, "printable ASCII"),
     ({"base_url": "http://user:pw@x"}, "user or password"),
     ({"base_url": "http://x/?token=1"}, "query"),
     ({"alias": "Upper"}, "`alias`"),
@@ -88,6 +91,13 @@ async def test_update(http: httpx2.AsyncClient) -> None:
     cleared = (await http.post(f"/v1/runtimes/{created['id']}", json={"credential": None})).json()
     assert cleared["has_credential"] is False
     assert cleared["options"] == {"capable": True}
+
+
+async def test_update_refused(http: httpx2.AsyncClient) -> None:
+    created = await _create(http)
+    for change in ({"options": {"what": 1}}, {"base_url": "http://refused"}, {"alias": "new"}, {"kind": "scripted"}):
+        assert (await http.post("/v1/runtimes/lab", json=change)).status_code == 400
+    assert (await http.get("/v1/runtimes/lab")).json() == created
 
 
 async def test_update_without_change_keeps_health(http: httpx2.AsyncClient) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.stack import Stack
 
 FAST = {
-    "heartbeat_timeout_s": "2",
+    "heartbeat_timeout_s": "3",
     "reconcile_interval_s": "0.5",
     "reconcile_after_s": "2",
     "schedule_to_start_s": "20",

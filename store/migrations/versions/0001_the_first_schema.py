@@ -285,6 +285,7 @@ def upgrade() -> None:
         sa.Column("agent_id", sa.String(), nullable=False),
         sa.Column("fingerprint", sa.String(), nullable=False),
         sa.Column("native", sa.JSON(), nullable=True),
+        sa.Column("turn_id", sa.String(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["runtime_id"], ["runtimes.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("runtime_id", "agent_id", "fingerprint"),
