@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 UV_VERSION = 0.13.9
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
-PACKAGES = activities api benchmarks protocol runtimes security store up workflows $(wildcard *.py)
+PACKAGES = activities api benchmarks protocol runtimes security store temporal_client up workflows $(wildcard *.py)
 FAST = not opencode and not slow and not schemathesis
 
 # Nothing of a person's own index settings may leak into a lock.
@@ -68,8 +68,8 @@ install-opencode: $(READY) ## install the OpenCode server that the tests use
 
 lock: $(BIN)/uv ## make the locks anew (UPGRADE=--upgrade for newer versions)
 	echo uv==$(UV_VERSION) | $(COMPILE) - -o requirements/uv.txt
-	$(COMPILE) pyproject.toml requirements/runtime.in -o requirements/runtime.txt
-	$(COMPILE) pyproject.toml requirements/runtime.in -c requirements/runtime.txt --extra dev --extra embedded -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(COMPILE) pyproject.toml -c requirements/runtime.txt --extra dev --extra embedded -o requirements/dev.txt
 
 clean: ## remove .venv and caches; the state folder stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

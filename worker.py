@@ -27,9 +27,9 @@ from store import owed
 from store.engine import Store, open_store
 from store.live import open_live
 from workflows.messages import CONTROL_QUEUE, SESSIONS_QUEUE, turn_queue
-from workflows.search_attributes import ensure_search_attributes
+from temporal_client.search_attributes import ensure_search_attributes
 from workflows.session import SessionWorkflow
-from workflows.waking import Limits, Waker, connect
+from temporal_client.waking import Limits, Waker, connect
 
 _log = structlog.get_logger()
 _CONTROL_SLOTS = 200

@@ -19,7 +19,7 @@ from store import leases, owed
 from store.engine import Store
 from store.repositories.runtimes import release_held
 from store.tables import sessions
-from workflows.waking import Waker, Waking
+from temporal_client.waking import Waker, Waking
 
 _log = structlog.get_logger()
 _LEASE = "reconciler"

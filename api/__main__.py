@@ -22,7 +22,7 @@ from settings import Settings
 from store import owed
 from store.engine import open_store
 from store.live import open_live
-from workflows.waking import Limits, Waker, connect
+from temporal_client.waking import Limits, Waker, connect
 
 _BACKLOG: Final = 2048
 _SHUTDOWN_LIMIT_S: Final = 10

@@ -42,16 +42,13 @@ def bare_app(items: "asyncio.Queue[bytes]") -> Starlette:
 
 def our_app(url: str, folder: str) -> Any:
     """Return the API with its streams, and its live bus, to be started."""
-    from api.app import ROUTERS, create_app, new_state
-    from api.routes import stream
+    from api.app import create_app, new_state
     from settings import Settings
     from store.live import open_live
 
     state = new_state(Settings(state_dir=pathlib.Path(folder), database_url=url))
     state.live = open_live(state.store, pathlib.Path(folder))
     app = create_app(state)
-    if stream.router not in ROUTERS:
-        app.include_router(stream.router)
     app.add_route("/memory", memory)
     return app
 

@@ -20,9 +20,8 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from api.app import ROUTERS, create_app, new_state
+from api.app import create_app, new_state
 from api.deps import AppState
-from api.routes import stream
 from api.sse import EventStream
 from protocol.frames import PING, RETRY
 from security.keys import new_key
@@ -108,8 +107,6 @@ async def api(db_store: Store, tmp_path: pathlib.Path) -> AsyncIterator[Streamin
     state.live = bus = open_live(db_store, tmp_path)
     await bus.start()
     app = create_app(state)
-    if stream.router not in ROUTERS:
-        app.include_router(stream.router)
     async with serving(app, state.closing) as url:
         yield Streaming(url, key, session_id, state, bus, app, {"authorization": f"Bearer {key}"})
     await bus.close()
@@ -283,6 +280,7 @@ async def test_leaving_clients_free_everything_at_once(api: Streaming) -> None:
     assert len(asyncio.all_tasks()) <= tasks - 20
 
 
+@pytest.mark.timeout(240)
 async def test_thousand_drops_are_resumed_exactly(api: Streaming) -> None:
     total, clients, drops = 1100, 10, 100
 

@@ -16,7 +16,7 @@ _open = store.engine.open_store
 store.engine.open_store = lambda url: CrashingStore(_open(url), point)
 
 from api.__main__ import main  # noqa: E402 - binds the names that were changed above
-from workflows.waking import Waker  # noqa: E402
+from temporal_client.waking import Waker  # noqa: E402
 
 crash_in_call(Waker, "start_workflow", point)
 sys.exit(main())

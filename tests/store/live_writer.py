@@ -1,4 +1,4 @@
-"""A process of its own that appends to a session's log: `python -m tests.store.live_writer URL FOLDER SESSION COUNT`."""
+"""A process that appends to a session's log: `python -m tests.store.live_writer URL FOLDER SESSION COUNT`."""
 
 import asyncio
 import pathlib

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -162,10 +164,10 @@ async def test_lists_walk_one_index(db_store: Store) -> None:
     plans: list[str] = []
 
     def explain(db: Connection) -> None:
-        def look(connection: Connection, _c: object, statement: str, parameters: object, *_: object) -> None:
+        def look(connection: Connection, _c: object, statement: str, parameters: Any, *_: object) -> None:
             if statement.startswith("SELECT"):
-                rows = connection.connection.cursor().execute("EXPLAIN QUERY PLAN " + statement, parameters)  # type: ignore[call-arg]
-                plans.extend(row[3] for row in rows.fetchall())  # type: ignore[attr-defined]
+                rows = connection.connection.cursor().execute("EXPLAIN QUERY PLAN " + statement, parameters)
+                plans.extend(row[3] for row in rows.fetchall())
 
         sa.event.listen(db, "before_cursor_execute", look)
         list_events(db, session_id)

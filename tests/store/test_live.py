@@ -139,7 +139,13 @@ async def test_unwatched_previews_are_not_kept(bus: LiveBus) -> None:
 async def test_packets_stay_below_the_limit(bus: LiveBus, other: LiveBus, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[bytes] = []
     take = bus._take_packets
-    monkeypatch.setattr(bus, "_take_packets", lambda: sent.extend(packets := take()) or packets)
+
+    def noted() -> list[bytes]:
+        packets = take()
+        sent.extend(packets)
+        return packets
+
+    monkeypatch.setattr(bus, "_take_packets", noted)
     watch = other.watch("s1")
     watch.previews = True
     text = "\x00é漢🎉\n" * 2000

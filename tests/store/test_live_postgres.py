@@ -52,7 +52,7 @@ async def test_starts_while_the_database_is_away(db_store: Store, tmp_path: path
     class Away(PostgresBus):
         tries = 0
 
-        async def _connect(self) -> object:  # type: ignore[override]
+        async def _connect(self) -> object:
             self.tries += 1
             if self.tries < 3:
                 raise ConnectionRefusedError

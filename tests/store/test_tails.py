@@ -114,6 +114,7 @@ async def test_what_cannot_be_viewed_is_refused(db_store: Store, bus: LiveBus, s
         await tails.open(session_id, WORKSPACE)
 
 
+@pytest.mark.timeout(240)
 async def test_thousand_drops_miss_nothing_and_double_nothing(
     db_store: Store, bus: LiveBus, tails: Tails, session_id: str
 ) -> None:

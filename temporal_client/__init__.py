@@ -1,0 +1,1 @@
+"""Our side of the Temporal server: connecting to it, and starting and signalling sessions' workflows."""
