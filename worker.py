@@ -26,10 +26,10 @@ from settings import Settings
 from store import owed
 from store.engine import Store, open_store
 from store.live import open_live
-from workflows.messages import CONTROL_QUEUE, SESSIONS_QUEUE, turn_queue
 from temporal_client.search_attributes import ensure_search_attributes
-from workflows.session import SessionWorkflow
 from temporal_client.waking import Limits, Waker, connect
+from workflows.messages import CONTROL_QUEUE, SESSIONS_QUEUE, turn_queue
+from workflows.session import SessionWorkflow
 
 _log = structlog.get_logger()
 _CONTROL_SLOTS = 200
@@ -38,7 +38,7 @@ _CONNECT_RETRY_S = 1.0
 
 
 async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda store: store) -> None:
-    """Run until SIGTERM or SIGINT, then give turns back and end. `wrap` lets tests stand between engine and database."""
+    """Run until SIGTERM or SIGINT, then give turns back and end. `wrap` lets tests stand before the database."""
     kinds = _kinds(settings)
     stopping = _stop_on_signals()
     client = await _connected(stopping)

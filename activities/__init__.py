@@ -1,1 +1,1 @@
-"""Side effects: what workflows order, done against the database and the runtimes. Dependencies are constructor arguments."""
+"""Side effects: what workflows order, done against database and runtimes. Dependencies are constructor arguments."""

@@ -81,7 +81,7 @@ class _Pump:
 
 
 class Follower:
-    """Follows one turn under its fence. `attach`: its stream was not seen from the first event, so a snapshot comes first."""
+    """Follows one turn under its fence. `attach`: its stream was not seen from the start, so a snapshot comes first."""
 
     def __init__(
         self, runtime: Runtime, turn: ClaimedTurn, session: Session, held: Held, outcomes: Outcomes, *, attach: bool

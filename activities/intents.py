@@ -118,9 +118,7 @@ class IntentActivities:
             return False
         return snapshot.status in ("ended", "lost")
 
-    async def _close(
-        self, session_id: str, intent: sa.RowMapping, mode: Literal["stop", "archive", "delete"]
-    ) -> None:
+    async def _close(self, session_id: str, intent: sa.RowMapping, mode: Literal["stop", "archive", "delete"]) -> None:
         """Close the native session; until that works it is tried again, while the session is ended already."""
         view = await self._store.read(partial(_view, session_id=session_id))
         closed = True
@@ -150,7 +148,7 @@ class IntentActivities:
             _log.info("intent_unsupported", session_id=view.session["id"], detail=str(error))
         except TimeoutError:
             return await self._failed(view, intent, "the runtime did not answer in time")
-        except Exception as error:  # noqa: BLE001 - the adapter classifies it, and re-raises what it does not know
+        except Exception as error:
             if runtime is None:
                 raise
             return await self._failed(view, intent, runtime.classify(error).message)

@@ -31,9 +31,7 @@ _CHECK_HELD_EVERY_S = 60.0
 class Reconciler:
     """A loop in the worker process, under a lease in SQL."""
 
-    def __init__(
-        self, store: Store, waker: Waker, adapters: Adapters, *, interval_s: float, after_s: float
-    ) -> None:
+    def __init__(self, store: Store, waker: Waker, adapters: Adapters, *, interval_s: float, after_s: float) -> None:
         self._store = store
         self._waker = waker
         self._adapters = adapters
@@ -102,4 +100,3 @@ class Reconciler:
 
 def _held_runtimes(db: Connection) -> Sequence[str]:
     return list(db.execute(sa.select(sessions.c.runtime_id).where(sessions.c.held.is_not(None)).distinct()).scalars())
-

@@ -109,7 +109,7 @@ class Translator:
                 self.end = item
 
     def _counted_key(self, items: Sequence[Translated], *, live: bool) -> str | None:
-        """Return the key of a native event without an id, by counting those that are stored; None if that is unknown."""
+        """Return the key of a native event without an id, by counting those that are stored; None where unknown."""
         if not any(isinstance(item, Event | Ask) for item in items):
             return ""
         if live and not self._counts_live:

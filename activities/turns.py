@@ -77,7 +77,7 @@ class TurnActivities:
             return await self._send_and_follow(turn, outcomes)
         except (StaleFenceError, SQLAlchemyError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged with its traceback, and told on the session
             # No adapter knows it, so it is a defect, here or there: it is told, tried again, and not for ever.
             _log.exception("turn_failed", session_id=turn.session_id, turn_id=turn.id)
             return await self._tell_defect(turn, outcomes, error)

@@ -147,7 +147,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A tool use that waits for an answer: stored as an event, and listed by the `requires_action` that ends the turn."""
+    """A tool use that waits for an answer: stored as an event, and named by the `requires_action` that ends the turn."""
 
     type: Literal["agent.tool_use", "agent.mcp_tool_use", "agent.custom_tool_use"]
     payload: Json
@@ -159,8 +159,8 @@ class Ask:
 class Delta:
     """A piece of a message or of thinking that is still being made; shown live, never stored.
 
-    It belongs to the event that `native_key` and `ordinal` will become, so preview and final event have one id. An event
-    without a native key has no previews.
+    It belongs to the event that `native_key` and `ordinal` will become, so preview and final event have one id. An
+    event without a native key has no previews.
     """
 
     type: Literal["agent.message", "agent.thinking"]
@@ -180,7 +180,7 @@ class Vendor:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The runtime is done with the turn, or asks: nothing more follows. `error` is stored as `session.error` before it."""
+    """The runtime is done with the turn, or asks: nothing more follows. `error` becomes a `session.error` before it."""
 
     stop_reason: Literal["end_turn", "requires_action", "refusal", "retries_exhausted", "budget_reached"]
     error: str | None = None

@@ -11,11 +11,11 @@ class Capabilities(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     agents: Literal["none", "create"]
-    """Whether the runtime keeps agents of its own that we make there (`create`), or is told everything with each send."""
+    """Whether the runtime keeps agents that we make there (`create`), or is told everything with each send."""
     resume: Literal["none", "history_merge", "cursor"]
     """How a dropped stream is taken up: not at all, by reading the history again, or from a cursor."""
     reconcile: Literal["key", "history", "none"]
-    """What `find_turn` can know after a send without an answer. With `none` an ambiguous send is told, never repeated."""
+    """What `find_turn` can know after a send without an answer. With `none` such a send is told, never repeated."""
     acceptance_delay_s: float = 0.0
     """Seconds after the send's deadline within which the runtime may still accept it."""
     send_timeout_s: float = 30.0

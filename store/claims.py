@@ -61,8 +61,8 @@ class Nothing:
 def claim(db: Connection, session_id: str) -> ClaimedTurn | Nothing:
     """Take the session over and return the turn to work on, or why there is none.
 
-    An open turn is taken up as it stands: only its fence is raised. Else the next is made of the complete set of answers, or
-    of the oldest message with the system message that accompanies it.
+    An open turn is taken up as it stands: only its fence is raised. Else the next is made of the complete set of
+    answers, or of the oldest message with the system message that accompanies it.
     """
     try:
         locked = event_log.lock_and_fence(db, session_id)

@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 def begin_open_session(db: Connection, turn: ClaimedTurn) -> None:
-    """Record that a native session is about to be opened; an earlier opening without outcome may have left an orphan."""
+    """Record that a native session is about to be opened; an opening without outcome may have left an orphan."""
     locked = event_log.lock(db, turn.session_id, fence=turn.fence)
     if locked["opening_at"] is not None:
         _record_orphan(db, locked["runtime_id"], "session", locked.now, locked.id)
@@ -40,7 +40,7 @@ def begin_native_agent(
 ) -> Json | Literal["mine", "wait"]:
     """Return the agent made in the runtime, or `mine`: the caller makes it now, or `wait`: another turn is at it.
 
-    The call is repeated when an earlier holder of the same turn was at it, or another turn for longer than `patience_s`.
+    The call is repeated when an earlier holder of this turn was at it, or another turn for longer than `patience_s`.
     """
     where = (
         native_agents.c.runtime_id == runtime_id,

@@ -95,8 +95,8 @@ def record_sent(db: Connection, turn: ClaimedTurn, native: Json) -> bool:
 def postpone(db: Connection, turn: ClaimedTurn, delay_s: float, kind: str, error: Json | None, *, refused: bool) -> int:
     """Release the turn until `delay_s` from now and count a failure of this kind; return the new seq.
 
-    Told as `session.error` (if given, the first time) and `session.status_rescheduled`. `refused`: the send was definitely
-    not accepted.
+    Told as `session.error` (if given, the first time) and `session.status_rescheduled`. `refused`: the send was
+    definitely not accepted.
     """
     locked = event_log.lock(db, turn.session_id, fence=turn.fence)
     before = turn.row["failures"].get(kind, 0)

@@ -86,7 +86,8 @@ class Driver:
 
 async def environment(client: anthropic.AsyncAnthropic) -> str:
     """Return the default environment, which every workspace has."""
-    return [one async for one in await client.beta.environments.list()][0].id
+    environments = await client.beta.environments.list()
+    return environments.data[0].id
 
 
 def script(*steps: Json) -> str:

@@ -234,7 +234,5 @@ class Stack:
 
     async def make_agent(self, name: str | None = None, **extra: Any) -> str:
         """Create an agent on the scripted runtime and return its id."""
-        agent = await self.sdk.beta.agents.create(
-            model="scripted", name=name or f"a-{secrets.token_hex(3)}", **extra
-        )
+        agent = await self.sdk.beta.agents.create(model="scripted", name=name or f"a-{secrets.token_hex(3)}", **extra)
         return agent.id

@@ -6,8 +6,17 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from benchmarks.baseline.messages import CALL_RUNTIME, HOLD, HOLD_WORKFLOW, SAY, TURNS_QUEUE, WORKFLOW
-from benchmarks.baseline.messages import Call, Holding, Talk
+from benchmarks.baseline.messages import (
+    CALL_RUNTIME,
+    HOLD,
+    HOLD_WORKFLOW,
+    SAY,
+    TURNS_QUEUE,
+    WORKFLOW,
+    Call,
+    Holding,
+    Talk,
+)
 
 _ONCE = RetryPolicy(maximum_attempts=1)
 _LIMIT = timedelta(days=365)

@@ -1,7 +1,7 @@
 """Dying exactly at one point: the process kills itself as `kill -9` would, once, at the n-th time it gets there.
 
-`CRASH_AT` names the point: `before:NAME:N` and `after:NAME:N` stand at a transaction (the function that runs in it), where
-after means after its commit; `during:NAME:N` and `returned:NAME:N` stand at a call to a runtime or to Temporal.
+`CRASH_AT` names the point: `before:NAME:N` and `after:NAME:N` stand at a transaction (the function that runs in it),
+where after means after its commit; `during:NAME:N` and `returned:NAME:N` stand at a call to a runtime or to Temporal.
 """
 
 import asyncio

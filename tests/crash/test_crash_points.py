@@ -65,7 +65,11 @@ async def make_driver(stack: Stack, mode: str = "key") -> Driver:
 async def accepted_turns(driver: Driver) -> list[Json]:
     """Return what the runtime's own ledger says it accepted in the session."""
     entries = await driver.stack.scripted.ledger(driver.id)
-    return [entry for entry in entries if entry["call"] in ("start_turn", "respond") and entry["accepted"] and not entry.get("attached")]
+    return [
+        entry
+        for entry in entries
+        if entry["call"] in ("start_turn", "respond") and entry["accepted"] and not entry.get("attached")
+    ]
 
 
 async def assert_answered_once(driver: Driver, text: str, idles: int = 1) -> None:
@@ -78,9 +82,10 @@ async def assert_answered_once(driver: Driver, text: str, idles: int = 1) -> Non
 async def assert_log_is_whole(driver: Driver) -> None:
     """The stream, replayed from the start, has every seq once, and each event at most queued and processed."""
     seqs: list[int] = []
-    async with driver.stack.http() as http, http.stream(
-        "GET", f"/v1/sessions/{driver.id}/events/stream", params={"after": 0}
-    ) as response:
+    async with (
+        driver.stack.http() as http,
+        http.stream("GET", f"/v1/sessions/{driver.id}/events/stream", params={"after": 0}) as response,
+    ):
         with contextlib.suppress(httpx2.ReadTimeout):
             async for line in response.aiter_lines():
                 if line.startswith("id:"):
@@ -247,9 +252,8 @@ async def test_after_a_stop_commits(stack: Stack, point: str) -> None:
 @pytest.mark.parametrize("point", ["returned:interrupt:1", "returned:close_session:1"])
 async def test_after_a_stops_native_call(stack: Stack, point: str) -> None:
     driver = await long_turn(stack)
-    async with crash_worker(stack, point):
-        async with stack.http() as http:
-            await http.post(f"/v1/sessions/{driver.id}/stop")
+    async with crash_worker(stack, point), stack.http() as http:
+        await http.post(f"/v1/sessions/{driver.id}/stop")
     await driver.wait_for("session.status_terminated", within_s=60)
     assert await driver.status() == "terminated"
 

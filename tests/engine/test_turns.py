@@ -36,7 +36,9 @@ async def test_create_returns_while_a_long_turn_runs(stack: Stack) -> None:
     agent = await stack.make_agent()
     began = time.monotonic()
     driver = await Driver.create(
-        stack, agent, initial_events=[{"type": "user.message", "content": [{"type": "text", "text": script({"sleep": 30})}]}]
+        stack,
+        agent,
+        initial_events=[{"type": "user.message", "content": [{"type": "text", "text": script({"sleep": 30})}]}],
     )
     assert time.monotonic() - began < 5
     await driver.wait_for("session.status_running")
@@ -53,7 +55,9 @@ async def test_messages_sent_during_a_turn_keep_their_order(driver: Driver) -> N
 
 
 async def test_an_approval_is_asked_and_allowed(driver: Driver) -> None:
-    await driver.send(script({"tool": "bash", "input": {"command": "ls"}, "ask": True, "result": "a.txt"}, {"say": "done"}))
+    await driver.send(
+        script({"tool": "bash", "input": {"command": "ls"}, "ask": True, "result": "a.txt"}, {"say": "done"})
+    )
     idle = await driver.wait_idle()
     assert idle.stop_reason.type == "requires_action"
     [tool_use] = [event for event in await driver.events() if event.type == "agent.tool_use"]
@@ -76,7 +80,9 @@ async def test_a_denial_reaches_the_agent(driver: Driver) -> None:
 
 
 async def test_an_incomplete_set_of_answers_says_what_remains(driver: Driver) -> None:
-    await driver.send(script({"ask_all": [{"tool": "a", "input": {}}, {"custom_tool": "price", "input": {}}]}, {"say": "ok"}))
+    await driver.send(
+        script({"ask_all": [{"tool": "a", "input": {}}, {"custom_tool": "price", "input": {}}]}, {"say": "ok"})
+    )
     first, second = (await driver.wait_idle()).stop_reason.event_ids
     await driver.send_event(type="user.tool_confirmation", tool_use_id=first, result="allow")
     assert (await driver.wait_idle(2)).stop_reason.event_ids == [second]
@@ -150,7 +156,9 @@ async def test_a_refused_credential_holds_the_queue(driver: Driver) -> None:
 
 @pytest.mark.parametrize("step", [{"cut": True}, {"end_before_open": True}, {"duplicate": True}])
 async def test_a_broken_stream_loses_and_doubles_nothing(driver: Driver, step: dict[str, bool]) -> None:
-    steps = [step, {"say": "one"}, {"say": "two"}] if "end_before_open" in step else [{"say": "one"}, step, {"say": "two"}]
+    steps = (
+        [step, {"say": "one"}, {"say": "two"}] if "end_before_open" in step else [{"say": "one"}, step, {"say": "two"}]
+    )
     await driver.send(script(*steps))
     await driver.wait_idle()
     assert await driver.texts() == ["one", "two"]
