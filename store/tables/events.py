@@ -5,7 +5,7 @@ from sqlmodel import Field, SQLModel
 
 from store.tables.columns import Json, json_column, table_of, time_column
 
-_QUEUED = sa.text("processed_at IS NULL")
+_QUEUED = sa.text("waiting")
 _PROCESSED = sa.text("processed_at IS NOT NULL")
 
 

@@ -59,8 +59,8 @@ def upgrade() -> None:
         "events",
         ["session_id", "seq"],
         unique=False,
-        sqlite_where=sa.text("processed_at IS NULL"),
-        postgresql_where=sa.text("processed_at IS NULL"),
+        sqlite_where=sa.text("waiting"),
+        postgresql_where=sa.text("waiting"),
     )
     op.create_table(
         "inputs",
