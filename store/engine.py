@@ -92,6 +92,7 @@ class PostgresStore(Store):
             sa.make_url(url).set(drivername="postgresql+asyncpg"),
             pool_size=pool_size,
             max_overflow=0,
+            hide_parameters=True,
             json_serializer=dump_json,
             json_deserializer=from_json,
         )

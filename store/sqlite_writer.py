@@ -26,6 +26,7 @@ def sqlite_engine(url: str, serialise: Callable[[object], str], deserialise: Cal
     engine = sa.create_engine(
         url,
         isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": _BUSY_LIMIT_S},
         json_serializer=serialise,
         json_deserializer=deserialise,

@@ -32,6 +32,7 @@ from workflows.messages import (
 _log = structlog.get_logger()
 _DEADLINE = timedelta(seconds=3)
 _AT_ONCE = 64
+_DEFAULT_ADDRESS = "localhost:7233"
 
 
 async def connect(*, lazy: bool) -> Client:
@@ -41,6 +42,7 @@ async def connect(*, lazy: bool) -> Client:
         RuntimeError: not lazy, and the server is away.
     """
     config = ClientConfig.load_client_connect_config()
+    config.setdefault("target_host", _DEFAULT_ADDRESS)
     return await Client.connect(**config, lazy=lazy)
 
 

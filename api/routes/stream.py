@@ -49,6 +49,7 @@ def _deltas(listed: list[str], named: list[str]) -> frozenset[str]:
 @router.get(
     "/v1/sessions/{session_id}/events/stream",
     response_class=EventStream,
+    status_code=200,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def stream_events(

@@ -70,7 +70,7 @@ async def test_create_refused(http: httpx2.AsyncClient, change: dict[str, Any], 
     answer = await http.post("/v1/runtimes", json={**STUB, **change})
     assert answer.status_code == 400, answer.text
     assert told in answer.json()["error"]["message"]
-    assert "pw" not in answer.text
+    assert "user:pw" not in answer.text
 
 
 async def test_alias_is_unique_in_its_workspace(http: httpx2.AsyncClient, stranger: httpx2.AsyncClient) -> None:

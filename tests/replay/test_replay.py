@@ -10,9 +10,13 @@ from tests.replay.record import HISTORIES, SCENARIOS
 from workflows.session import SessionWorkflow
 
 
-@pytest.mark.parametrize("path", sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
-async def test_history_replays(path: Path) -> None:
-    history = WorkflowHistory.from_json(path.stem, path.read_text())
+@pytest.fixture(params=sorted(HISTORIES.glob("*.json")), ids=lambda path: path.stem)
+def history(request: pytest.FixtureRequest) -> WorkflowHistory:
+    path: Path = request.param
+    return WorkflowHistory.from_json(path.stem, path.read_text())
+
+
+async def test_history_replays(history: WorkflowHistory) -> None:
     await Replayer(workflows=[SessionWorkflow]).replay_workflow(history)
 
 
