@@ -6,16 +6,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from store.clock import now_us
-from store.tables import asks, inputs, intents, sessions, turns
+from store.tables import ASKED, QUEUED, asks, inputs, intents, sessions, turns
 
 _due = sa.or_(sessions.c.not_before.is_(None), sessions.c.not_before <= now_us())
 
 _ask = asks.c.session_id == sessions.c.id
-_any_ask = sa.exists().where(_ask, asks.c.state != "closed")
-_open_ask = sa.exists().where(_ask, asks.c.state == "open")
-_answered_ask = sa.exists().where(_ask, asks.c.state == "answered")
+_any_ask = sa.exists().where(_ask, ASKED)
+_open_ask = sa.exists().where(_ask, ASKED, asks.c.state == "open")
+_answered_ask = sa.exists().where(_ask, ASKED, asks.c.state == "answered")
 _queued_message = sa.exists().where(
-    inputs.c.session_id == sessions.c.id, inputs.c.state == "queued", inputs.c.kind == "message"
+    inputs.c.session_id == sessions.c.id, QUEUED, inputs.c.kind == "message"
 )
 
 HAS_INTENT = sa.exists().where(
@@ -83,7 +83,7 @@ def stale(db: Connection, after_us: int, limit: int) -> list[dict[str, str]]:
     """
     candidates = sa.union(
         sa.select(sessions.c.id).where(sessions.c.open_turn_id.is_not(None)),
-        sa.select(inputs.c.session_id).where(inputs.c.state == "queued"),
+        sa.select(inputs.c.session_id).where(QUEUED),
         sa.select(intents.c.session_id).where(intents.c.handled_at.is_(None)),
     ).subquery()
     still = turns.alias()

@@ -17,8 +17,9 @@ _LONGEST_DELAY_S = 8.0
 _LARGEST_JITTER = 0.25
 _CONNECT_S = 5.0
 """What an attempt may take that fails to connect."""
-_SLACK_S = 2.0
-"""For the network, and for the client to go about its work."""
+_SLACK_S = 4.0
+"""For the network and a busy client. Less than the 5 s after which idle connections are closed: who sends an equal message
+into a connection that is just closing, and so again, is not to be taken for one who did not get his last answer."""
 _SLACK_PER_BUSY_S = 5.0
 _MOST_BUSY_SLACK_S = 5.0
 _LONGEST_WAIT_S = 30.0

@@ -87,7 +87,7 @@ class SdkSender(Sender):
 
 
 def _raised(what: str, error: anthropic.AnthropicError) -> Exception:
-    told = f"{what}: {type(error).__name__}: {error}"[:300]
+    told = f"{what}: {type(error).__name__}: {error} ({error.__cause__!r})"[:300]
     away = isinstance(error, anthropic.APIConnectionError | anthropic.InternalServerError)
     return UnansweredError(told) if away else RefusedError(told)
 

@@ -1,5 +1,6 @@
 """A run as tables for people and as results for programs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,6 +111,8 @@ def print_outcome(outcome: Outcome) -> None:
         print(f"  {line}")
     for ended in outcome.ended_alone:
         print(f"\n  ended by itself: {ended}")
+    for reason, times in Counter(outcome.evidence.notes.unanswered).most_common(_SHOWN_FINDINGS):
+        print(f"  given up by clients {times} times: {reason[:_DETAIL]}")
     for check, findings in outcome.findings.items():
         for finding in findings[:_SHOWN_FINDINGS]:
             mode = outcome.evidence.notes.modes.get(finding.session_id, "?")

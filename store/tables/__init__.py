@@ -6,6 +6,8 @@
 from store.tables.access import ApiKeyRow, WorkspaceRow, api_keys, workspaces
 from store.tables.agents import AgentRow, AgentVersionRow, EnvironmentRow, agent_versions, agents, environments
 from store.tables.engine import (
+    ASKED,
+    QUEUED,
     AskRow,
     InputRow,
     IntentRow,
@@ -27,6 +29,8 @@ from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, run
 from store.tables.sessions import SessionRow, sessions
 
 __all__ = [
+    "ASKED",
+    "QUEUED",
     "AgentRow",
     "AgentVersionRow",
     "ApiKeyRow",

@@ -153,3 +153,10 @@ intents = table_of(IntentRow)
 leases = table_of(LeaseRow)
 orphans = table_of(OrphanRow)
 vendor_events = table_of(VendorEventRow)
+
+# Written out instead of bound: an index that holds some rows only is used where its condition stands in the statement
+# itself; and SQLite prepares a statement anew each time one of its parameters might decide that.
+QUEUED = inputs.c.state == sa.literal_column("'queued'")
+"""An input waits to be claimed."""
+ASKED = asks.c.state != sa.literal_column("'closed'")
+"""An ask is open, or answered and not claimed yet."""

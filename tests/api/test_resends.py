@@ -111,7 +111,7 @@ async def test_no_cut_connection_loses_or_doubles_a_message(
     texts = ["the same again"] * 200 + [f"message {number}" for number in range(300)]
     dice.shuffle(verdicts)
     dice.shuffle(texts)
-    shares = [texts[:40], *(texts[start : start + 20] for start in range(40, 500, 20))]
+    shares = [texts[:60], *(texts[start : start + 40] for start in range(60, 500, 40))]
     sessions = [(await create_session(http, agent["id"]))["id"] for _ in shares]
     proxy = CuttingProxy(int(api.url.rsplit(":", 1)[1]), _judge_first_sends(iter(verdicts)))
     answered: dict[str, list[str]] = {session_id: [] for session_id in sessions}
@@ -258,22 +258,22 @@ SECOND = 1_000_000
     ("count", "after_s", "given", "expected"),
     [
         (1, 0.45, Given(0, 0, 0, None), True),
-        (1, 2.4, Given(0, 0, 0, None), True),
-        (1, 2.6, Given(0, 0, 0, None), False),
+        (1, 4.4, Given(0, 0, 0, None), True),
+        (1, 4.6, Given(0, 0, 0, None), False),
         (2, 1.5, Given(0, 0, 0, None), True),
-        (2, 8.4, Given(0, 0, 0, None), True),
-        (2, 8.6, Given(0, 0, 0, None), False),
-        (2, 2.9, Given(1, 0, 0, None), True),
-        (2, 3.1, Given(1, 0, 0, None), False),
+        (2, 10.4, Given(0, 0, 0, None), True),
+        (2, 10.6, Given(0, 0, 0, None), False),
+        (2, 4.9, Given(1, 0, 0, None), True),
+        (2, 5.1, Given(1, 0, 0, None), False),
         (1, 0.45, Given(1, 0, 0, None), False),
         (0, 0.45, Given(0, 0, 0, None), False),
         (1, -0.1, Given(0, 0, 0, None), False),
         (1, 0.45, Given(0, 0, 5 * SECOND, None), True),
-        (1, 4.8, Given(0, 0, SECOND // 2, None), True),
-        (1, 5.6, Given(0, 0, SECOND // 2, None), False),
-        (1, 16.6, Given(0, 0, 9 * SECOND, None), False),
+        (1, 7.4, Given(0, 0, SECOND // 2, None), True),
+        (1, 7.6, Given(0, 0, SECOND // 2, None), False),
+        (1, 18.6, Given(0, 0, 9 * SECOND, None), False),
         (1, 600.5, Given(0, 0, 0, 600.0), True),
-        (1, 602.6, Given(0, 0, 0, 600.0), False),
+        (1, 604.6, Given(0, 0, 0, 600.0), False),
         (1, 300.0, Given(0, 0, 0, 600.0), False),
         (2, 1201.4, Given(0, 0, 0, 600.0), True),
     ],
