@@ -53,6 +53,14 @@ class Adapters:
         async with self._opening:
             return await self._renew(runtime_id)
 
+    def keyed(self) -> dict[str, float]:
+        """Return the runtimes in use that take an idempotency key, with the seconds a send to them may take."""
+        return {
+            runtime_id: held.runtime.capabilities.send_timeout_s
+            for runtime_id, held in self._held.items()
+            if held.runtime.capabilities.reconcile == "key"
+        }
+
     async def _renew(self, runtime_id: str) -> Runtime:
         row = await self._store.read(partial(_read, runtime_id=runtime_id))
         if row is None:

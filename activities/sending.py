@@ -54,7 +54,10 @@ class Sender:
         """Return None once the turn is `sent`, or what the workflow is to do instead."""
         while True:
             row = self._turn.row
-            if row["attempts"] > 0 and row["send_outcome"] != "refused":
+            if self._turn.decided:
+                self._turn.decided = False
+                result = await self._make(self._runtime.capabilities.send_timeout_s)
+            elif row["attempts"] > 0 and row["send_outcome"] != "refused":
                 result = await self._find()
             else:
                 result = await self._send_anew()
@@ -153,10 +156,14 @@ class Sender:
             self._held.intent = True
 
     async def _find(self) -> TurnResult | None:
-        """Wait until nothing of the send can be accepted any more, then ask whether it was."""
-        waited = await self._wait_past_deadline()
-        if waited is not None:
-            return waited
+        """Wait until nothing of the send can be accepted any more, then ask whether it was.
+
+        A runtime that takes a key is asked at once: should the send arrive later still, the next is known as the same.
+        """
+        if self._runtime.capabilities.reconcile != "key":
+            waited = await self._wait_past_deadline()
+            if waited is not None:
+                return waited
         send = self._send_of(self._runtime.capabilities.send_timeout_s)
         try:
             async with asyncio.timeout(self._runtime.capabilities.send_timeout_s):

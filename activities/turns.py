@@ -60,7 +60,8 @@ class TurnActivities:
     async def run_turn(self, order: SessionOrder) -> TurnResult:
         """Work on the session's next turn until it is closed, postponed or given back."""
         async with heartbeats():
-            claimed = await self._store.write(partial(claim, session_id=order.session_id))
+            keyed = self._adapters.keyed()
+            claimed = await self._store.write(partial(claim, session_id=order.session_id, keyed=keyed))
             if isinstance(claimed, Nothing):
                 return TurnResult(claimed.state, claimed.session_state, claimed.delay_s)
             self._live.announce(claimed.session_id, claimed.session["last_seq"])

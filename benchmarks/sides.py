@@ -16,7 +16,6 @@ import httpx2
 from benchmarks.baseline.messages import WORKFLOW, WORKFLOWS_QUEUE, Talk
 from benchmarks.baseline.processes import Baseline
 from runtimes.scripted.connections import Connections, tls
-from store.engine import Store
 from store.live import LiveBus
 from tests.stack import Part, Stack
 
@@ -85,12 +84,11 @@ class ProductSide(Side):
 
     name = "product"
 
-    def __init__(self, stack: Stack, live: LiveBus, store: Store) -> None:
+    def __init__(self, stack: Stack, live: LiveBus) -> None:
         super().__init__(stack.url, {"authorization": f"Bearer {stack.key}"})
         self.parts = {"api": stack.api, "worker": stack.worker}
         self._stack = stack
         self._live = live
-        self._store = store
         self._agent = ""
         self._environment = ""
         self._frames = 0
@@ -120,9 +118,16 @@ class ProductSide(Side):
 
     async def open(self) -> Session:
         session = await self.create()
-        watch = self._live.watch(session.id)
-        watch._wake = lambda: session.end(watch.seq // self._frames)
+        self.watch(session)
         return session
+
+    def watch(self, session: Session, seq: int = 0) -> None:
+        """Be told of the ends of the turns that begin after `seq`; each is an echo, and begins after the last has ended."""
+
+        def look() -> None:
+            session.end((watch.seq - seq) // self._frames)
+
+        watch = self._live.watch(session.id, look)
 
     async def send(self, session: Session, text: str) -> None:
         event = {"type": "user.message", "content": [{"type": "text", "text": text}]}

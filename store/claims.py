@@ -1,7 +1,8 @@
 """Claiming: deciding, under the session's lock and a new fence, what is done next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from sqlalchemy.engine import Connection
 from protocol.ids import new_id
 from store import event_log, owed
 from store.event_log import LockedSession, NewFrame
-from store.tables import asks, events, inputs, turns
+from store.tables import QUEUED, asks, events, inputs, turns
 
 Json = dict[str, Any]
 
@@ -36,6 +37,8 @@ class ClaimedTurn:
     session: Json
     fence: int
     inputs: Sequence[ClaimedInput] = field(default_factory=tuple)
+    decided: bool = False
+    """Whether this claim decided a send that is still to be made."""
 
     @property
     def id(self) -> str:
@@ -58,8 +61,11 @@ class Nothing:
     delay_s: float = 0.0
 
 
-def claim(db: Connection, session_id: str) -> ClaimedTurn | Nothing:
+def claim(db: Connection, session_id: str, keyed: Mapping[str, float] = MappingProxyType({})) -> ClaimedTurn | Nothing:
     """Take the session over and return the turn to work on, or why there is none.
+
+    `keyed`: runtimes that take an idempotency key, with the seconds a send to them may take. A new turn's send to such a
+    runtime is decided here, as it needs no position first; a crash before it is made costs one question.
 
     An open turn is taken up as it stands: only its fence is raised. Else the next is made of the complete set of
     answers, or of the oldest message with the system message that accompanies it.
@@ -75,7 +81,7 @@ def claim(db: Connection, session_id: str) -> ClaimedTurn | Nothing:
         return _nothing(locked, view)
     if locked["open_turn_id"] is not None:
         return _take_up(db, locked)
-    return _begin(db, locked, answers=bool(view.answers))
+    return _begin(db, locked, bool(view.answers), keyed.get(locked["runtime_id"]))
 
 
 def _nothing(locked: LockedSession, view: Any) -> Nothing:
@@ -99,22 +105,21 @@ def _not_before(locked: LockedSession, view: Any) -> int | None:
 
 
 def _take_up(db: Connection, locked: LockedSession) -> ClaimedTurn:
-    values = {"fence": locked["fence"], "alive_at": locked.now}
-    row = (
-        db.execute(sa.update(turns).where(turns.c.id == locked["open_turn_id"]).values(**values).returning(turns))
-        .mappings()
-        .one()
-    )
+    key = {"turn": locked["open_turn_id"], "new_fence": locked["fence"], "now": locked.now}
+    row = db.execute(_TAKE_UP, key).mappings().one()
     locked.set(moved_at=locked.now)
     locked.save(db)
-    return ClaimedTurn(dict(row), locked.row, locked["fence"], _inputs_of(db, locked, inputs.c.turn_id == row["id"]))
+    return ClaimedTurn(dict(row), locked.row, locked["fence"], _read_inputs(db, locked, _OF_TURN, turn=row["id"]))
 
 
-def _begin(db: Connection, locked: LockedSession, *, answers: bool) -> ClaimedTurn:
+def _begin(db: Connection, locked: LockedSession, answers: bool, timeout_s: float | None) -> ClaimedTurn:
     asked = _asking_turn(db, locked) if answers else {}
     chosen = _answers(db, locked) if answers else _message(db, locked)
     row = _new_turn(locked, "answers" if answers else "message", asked)
-    db.execute(sa.insert(turns).values(**row))
+    decided = timeout_s is not None and locked["native"] is not None
+    if timeout_s is not None and decided:
+        row.update(attempts=1, send_deadline=locked.now + int(timeout_s * 1e6))
+    db.execute(_INSERT_TURN, [row])
     _take_inputs(db, locked, chosen, row["id"])
     locked.set(
         open_turn_id=row["id"],
@@ -127,7 +132,7 @@ def _begin(db: Connection, locked: LockedSession, *, answers: bool) -> ClaimedTu
     )
     event_log.append_frames(db, locked, [NewFrame("session.status_running", {}, turn_id=row["id"])])
     locked.save(db)
-    return ClaimedTurn(row, locked.row, locked["fence"], chosen)
+    return ClaimedTurn(row, locked.row, locked["fence"], chosen, decided)
 
 
 def _new_turn(locked: LockedSession, kind: str, asked: Json) -> Json:
@@ -165,45 +170,33 @@ def _asking_turn(db: Connection, locked: LockedSession) -> Json:
 
 
 def _answers(db: Connection, locked: LockedSession) -> list[ClaimedInput]:
-    found = _inputs_of(db, locked, sa.and_(inputs.c.state == "queued", inputs.c.kind == "answer"))
+    found = _read_inputs(db, locked, _QUEUED_ANSWERS)
     chosen = found[:1] if locked["single_answers"] else found
     closed = [item.payload.get("tool_use_id") or item.payload["custom_tool_use_id"] for item in chosen]
-    db.execute(sa.update(asks).where(asks.c.event_id.in_(closed)).values(state="closed"))
+    db.execute(_CLOSE_ASKS, {"ids": closed})
     return chosen
 
 
 def _message(db: Connection, locked: LockedSession) -> list[ClaimedInput]:
-    queued = _inputs_of(db, locked, sa.and_(inputs.c.state == "queued", inputs.c.kind != "answer"), limit=2)
+    queued = _read_inputs(db, locked, _NEXT_MESSAGES)
     accompanied = len(queued) == 2 and queued[1].kind == "system"
     return queued[: 2 if accompanied else 1]
 
 
-def _inputs_of(db: Connection, locked: LockedSession, which: Any, limit: int | None = None) -> list[ClaimedInput]:
-    rows = db.execute(
-        sa.select(inputs.c.event_id, inputs.c.kind, events.c.type, events.c.payload, asks.c.native)
-        .join(events, sa.and_(events.c.session_id == inputs.c.session_id, events.c.seq == inputs.c.seq))
-        .outerjoin(asks, asks.c.event_id == inputs.c.ask_id)
-        .where(inputs.c.session_id == locked.id, which)
-        .order_by(inputs.c.seq)
-        .limit(limit)
-    )
+def _read_inputs(db: Connection, locked: LockedSession, statement: Any, **which: str) -> list[ClaimedInput]:
+    rows = db.execute(statement, {"session": locked.id, **which})
     return [ClaimedInput(row.event_id, row.type, row.payload, row.kind, row.native) for row in rows]
 
 
 def _take_inputs(db: Connection, locked: LockedSession, chosen: Sequence[ClaimedInput], turn_id: str) -> None:
     ids = [item.event_id for item in chosen]
-    db.execute(sa.update(inputs).where(inputs.c.event_id.in_(ids)).values(state="claimed", turn_id=turn_id))
+    db.execute(_CLAIM_INPUTS, {"ids": ids, "turn": turn_id})
     tell_processed(db, locked, ids, turn_id)
 
 
 def tell_processed(db: Connection, locked: LockedSession, event_ids: Sequence[str], turn_id: str | None) -> None:
     """Append the processed frames of queued events, in their order; those told before are left out."""
-    waiting = db.execute(
-        sa.update(events)
-        .where(events.c.session_id == locked.id, events.c.event_id.in_(event_ids), events.c.waiting)
-        .values(waiting=False)
-        .returning(events.c.seq, events.c.event_id, events.c.type, events.c.payload)
-    ).all()
+    waiting = db.execute(_TELL, {"session": locked.id, "ids": list(event_ids)}).all()
     event_log.append_frames(
         db,
         locked,
@@ -212,3 +205,33 @@ def tell_processed(db: Connection, locked: LockedSession, event_ids: Sequence[st
             for row in sorted(waiting, key=lambda row: int(row.seq))
         ],
     )
+
+
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_TAKE_UP = (
+    sa.update(turns)
+    .where(turns.c.id == sa.bindparam("turn"))
+    .values(fence=sa.bindparam("new_fence"), alive_at=sa.bindparam("now"))
+    .returning(turns)
+)
+_INSERT_TURN = sa.insert(turns)
+_INPUTS = (
+    sa.select(inputs.c.event_id, inputs.c.kind, events.c.type, events.c.payload, asks.c.native)
+    .join(events, sa.and_(events.c.session_id == inputs.c.session_id, events.c.seq == inputs.c.seq))
+    .outerjoin(asks, asks.c.event_id == inputs.c.ask_id)
+    .where(inputs.c.session_id == sa.bindparam("session"))
+    .order_by(inputs.c.seq)
+)
+_OF_TURN = _INPUTS.where(inputs.c.turn_id == sa.bindparam("turn"))
+_QUEUED_ANSWERS = _INPUTS.where(QUEUED, inputs.c.kind == "answer")
+_NEXT_MESSAGES = _INPUTS.where(QUEUED, inputs.c.kind != "answer").limit(2)
+_CLOSE_ASKS = sa.update(asks).where(asks.c.event_id.in_(_IDS)).values(state="closed")
+_CLAIM_INPUTS = (
+    sa.update(inputs).where(inputs.c.event_id.in_(_IDS)).values(state="claimed", turn_id=sa.bindparam("turn"))
+)
+_TELL = (
+    sa.update(events)
+    .where(events.c.session_id == sa.bindparam("session"), events.c.event_id.in_(_IDS), events.c.waiting)
+    .values(waiting=False)
+    .returning(events.c.seq, events.c.event_id, events.c.type, events.c.payload)
+)

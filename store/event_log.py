@@ -61,28 +61,68 @@ class LockedSession:
 
     def save(self, db: Connection) -> None:
         """Write the changes."""
-        if self._changes:
+        if not self._changes:
+            return
+        if self._changes.keys() <= _ENGINE_COLUMNS.keys():
+            # One statement for every transaction of the engine, so that it is built and prepared once.
+            values = {f"new_{name}": self.row[name] for name in _ENGINE_COLUMNS}
+            db.execute(_SAVE_ENGINE, {"session": self.id, **values})
+        else:
             db.execute(_SAVE.values(**self._changes), {"session": self.id})
-            self._changes = {}
+        self._changes = {}
 
 
-_SAVE = sa.update(sessions).where(sessions.c.id == sa.bindparam("session"))
-_LOCK = sa.update(sessions).where(sessions.c.id == sa.bindparam("session"))
-_RETURNED = (*sessions.c, now_us().label("now"))
-_LOCK_PLAIN = _LOCK.values(last_seq=sessions.c.last_seq).returning(*_RETURNED)
-_LOCK_FENCED = _LOCK_PLAIN.where(sessions.c.fence == sa.bindparam("expected"))
-_LOCK_RAISE = _LOCK.values(fence=sessions.c.fence + 1).returning(*_RETURNED)
+_LARGE = ("agent", "agent_options", "metadata", "vault_ids", "title", "environment_id")
+"""Columns that the engine's transactions need not read back each time."""
+_ENGINE_COLUMNS = {
+    column.name: sa.bindparam(f"new_{column.name}", type_=column.type)
+    for column in (
+        sessions.c.status,
+        sessions.c.last_seq,
+        sessions.c.last_event_at,
+        sessions.c.fence,
+        sessions.c.open_turn_id,
+        sessions.c.turn_count,
+        sessions.c.native,
+        sessions.c.opening_at,
+        sessions.c.held,
+        sessions.c.not_before,
+        sessions.c.usage,
+        sessions.c.active_us,
+        sessions.c.running_since,
+        sessions.c.moved_at,
+        sessions.c.updated_at,
+        sessions.c.archived_at,
+        sessions.c.stopping_at,
+        sessions.c.ended_at,
+        sessions.c.end,
+        sessions.c.deleted_at,
+    )
+}
+_THIS = sessions.c.id == sa.bindparam("session")
+_SAVE = sa.update(sessions).where(_THIS)
+_SAVE_ENGINE = _SAVE.values(_ENGINE_COLUMNS)
+_NOW = now_us().label("now")
+_WHOLE = (*sessions.c, _NOW)
+_SLIM = (*(column for column in sessions.c if column.name not in _LARGE), _NOW)
+_TOUCH = sa.update(sessions).where(_THIS).values(last_seq=sessions.c.last_seq)
+_CURRENT = sessions.c.fence == sa.bindparam("expected")
+_LOCK_WHOLE = _TOUCH.returning(*_WHOLE)
+_LOCK_SLIM = _TOUCH.returning(*_SLIM)
+_LOCK_FENCED = _TOUCH.where(_CURRENT).returning(*_SLIM)
+_LOCK_RAISE = sa.update(sessions).where(_THIS).values(fence=sessions.c.fence + 1).returning(*_WHOLE)
 
 
-def lock(db: Connection, session_id: str, *, fence: int | None = None) -> LockedSession:
-    """Lock the session's row; with `fence`, only while that is the current one.
+def lock(db: Connection, session_id: str, *, fence: int | None = None, whole: bool = False) -> LockedSession:
+    """Lock the session's row; with `fence`, only while that is the current one. `whole` reads its large columns, too.
 
     Raises:
         StaleFenceError: the fence is not current, or the session is gone.
         SessionGoneError: there is no such session.
     """
     if fence is None:
-        row = db.execute(_LOCK_PLAIN, {"session": session_id}).mappings().one_or_none()
+        statement = _LOCK_WHOLE if whole else _LOCK_SLIM
+        row = db.execute(statement, {"session": session_id}).mappings().one_or_none()
         if row is None:
             raise SessionGoneError(session_id)
     else:
@@ -93,7 +133,7 @@ def lock(db: Connection, session_id: str, *, fence: int | None = None) -> Locked
 
 
 def lock_and_fence(db: Connection, session_id: str) -> LockedSession:
-    """Lock the session's row under a new fence: every earlier claim may no longer write.
+    """Lock the session's whole row under a new fence: every earlier claim may no longer write.
 
     Raises:
         SessionGoneError: there is no such session.
@@ -102,6 +142,12 @@ def lock_and_fence(db: Connection, session_id: str) -> LockedSession:
     if row is None:
         raise SessionGoneError(session_id)
     return LockedSession(dict(row))
+
+
+_INSERT = sa.insert(events)
+_KNOWN = sa.select(events.c.native_key, events.c.ordinal).where(
+    events.c.session_id == sa.bindparam("session"), events.c.native_key.in_(sa.bindparam("keys", expanding=True))
+)
 
 
 def append_frames(db: Connection, locked: LockedSession, frames: Sequence[NewFrame]) -> list[NewFrame]:
@@ -116,7 +162,7 @@ def append_frames(db: Connection, locked: LockedSession, frames: Sequence[NewFra
         if not frame.queued:
             at = max(locked.now, at + 1)
         rows.append(_row(locked.id, frame, seq, at))
-    db.execute(sa.insert(events), rows)
+    db.execute(_INSERT, rows)
     locked.set(last_seq=seq, last_event_at=at)
     return fresh
 
@@ -145,11 +191,7 @@ def _without_known(db: Connection, locked: LockedSession, frames: Sequence[NewFr
     keys = {frame.native_key for frame in frames if frame.native_key is not None}
     if not keys:
         return list(frames)
-    found = db.execute(
-        sa.select(events.c.native_key, events.c.ordinal).where(
-            events.c.session_id == locked.id, events.c.native_key.in_(keys)
-        )
-    )
+    found = db.execute(_KNOWN, {"session": locked.id, "keys": list(keys)})
     known: set[tuple[str | None, int]] = {(row.native_key, row.ordinal) for row in found}
     fresh = []
     for frame in frames:

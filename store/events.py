@@ -11,7 +11,7 @@ from protocol.errors import ApiError, InvalidRequestError, NotFoundError
 from protocol.ids import new_id
 from store import event_log
 from store.event_log import LockedSession, NewFrame
-from store.tables import asks, inputs, intents
+from store.tables import ASKED, QUEUED, asks, inputs, intents
 
 Json = dict[str, Any]
 
@@ -48,6 +48,11 @@ class TooManyQueuedError(ApiError):
     retryable = False
 
 
+_COUNT_QUEUED = sa.select(sa.func.count()).where(inputs.c.session_id == sa.bindparam("session"), QUEUED)
+_INSERT_INPUT = sa.insert(inputs)
+_HAS_ASKS = sa.select(sa.exists().where(asks.c.session_id == sa.bindparam("session"), ASKED))
+
+
 def accept(db: Connection, session_id: str, workspace_id: str, batch: Sequence[Input], *, max_queued: int) -> Accepted:
     """Store inputs of a session, all or none; the commit is the promise that each will be carried out or told.
 
@@ -81,14 +86,14 @@ def accept(db: Connection, session_id: str, workspace_id: str, batch: Sequence[I
     )
 
 
-def lock_visible(db: Connection, session_id: str, workspace_id: str) -> LockedSession:
-    """Lock a session that the workspace can see.
+def lock_visible(db: Connection, session_id: str, workspace_id: str, *, whole: bool = False) -> LockedSession:
+    """Lock a session that the workspace can see; `whole` reads its large columns, too.
 
     Raises:
         NotFoundError: there is none by that id, or it was deleted, or it is another workspace's.
     """
     try:
-        locked = event_log.lock(db, session_id)
+        locked = event_log.lock(db, session_id, whole=whole)
     except event_log.SessionGoneError:
         raise NotFoundError(f"no session {session_id!r}") from None
     if locked["workspace_id"] != workspace_id or locked["deleted_at"] is not None:
@@ -104,9 +109,7 @@ def _refuse_when_ended(locked: LockedSession) -> None:
 
 
 def _refuse_overflow(db: Connection, locked: LockedSession, batch: Sequence[Input], max_queued: int) -> None:
-    waiting = db.execute(
-        sa.select(sa.func.count()).where(inputs.c.session_id == locked.id, inputs.c.state == "queued")
-    ).scalar_one()
+    waiting = db.execute(_COUNT_QUEUED, {"session": locked.id}).scalar_one()
     if waiting + len(batch) > max_queued:
         raise TooManyQueuedError(
             f"{waiting} events already wait in this session and {max_queued} may; wait until it has worked some off"
@@ -177,15 +180,10 @@ def open_asks(db: Connection, session_id: str) -> list[str]:
 def _insert_input(
     db: Connection, locked: LockedSession, event_id: str, seq: int, kind: str, ask_id: str | None
 ) -> None:
-    db.execute(
-        sa.insert(inputs).values(
-            event_id=event_id, session_id=locked.id, seq=seq, kind=kind, state="queued", ask_id=ask_id
-        )
-    )
+    row = {"event_id": event_id, "session_id": locked.id, "seq": seq, "kind": kind, "state": "queued", "ask_id": ask_id}
+    db.execute(_INSERT_INPUT, [row])
 
 
 def has_open_asks(db: Connection, session_id: str) -> bool:
     """Return whether the session waits for an answer."""
-    return bool(
-        db.execute(sa.select(sa.exists().where(asks.c.session_id == session_id, asks.c.state != "closed"))).scalar_one()
-    )
+    return bool(db.execute(_HAS_ASKS, {"session": session_id}).scalar_one())

@@ -14,9 +14,7 @@ _ask = asks.c.session_id == sessions.c.id
 _any_ask = sa.exists().where(_ask, ASKED)
 _open_ask = sa.exists().where(_ask, ASKED, asks.c.state == "open")
 _answered_ask = sa.exists().where(_ask, ASKED, asks.c.state == "answered")
-_queued_message = sa.exists().where(
-    inputs.c.session_id == sessions.c.id, QUEUED, inputs.c.kind == "message"
-)
+_queued_message = sa.exists().where(inputs.c.session_id == sessions.c.id, QUEUED, inputs.c.kind == "message")
 
 HAS_INTENT = sa.exists().where(
     intents.c.session_id == sessions.c.id,

@@ -18,10 +18,8 @@ _LARGEST_JITTER = 0.25
 _CONNECT_S = 5.0
 """What an attempt may take that fails to connect."""
 _SLACK_S = 4.0
-"""For the network and a busy client. Less than the 5 s after which idle connections are closed: who sends an equal message
-into a connection that is just closing, and so again, is not to be taken for one who did not get his last answer."""
-_SLACK_PER_BUSY_S = 5.0
-_MOST_BUSY_SLACK_S = 5.0
+"""For the network and a busy client. With the first delay it stays below the 5 s after which idle connections are closed,
+so who sends an equal message into a connection that is just closing is not taken for one who lost the answer before."""
 _LONGEST_WAIT_S = 30.0
 
 
@@ -49,12 +47,6 @@ class Given:
     answered_at: int
     timeout_s: float | None
 
-    @property
-    def slack_s(self) -> float:
-        """Seconds a resend may be late: more if making the answer took long, as then all that follows does."""
-        busy_s = max(self.answered_at - self.received_at, 0) / 1e6
-        return _SLACK_S + min(busy_s * _SLACK_PER_BUSY_S, _MOST_BUSY_SLACK_S)
-
 
 def fingerprint_of(api_key_id: str, path: str, body: bytes) -> str:
     """Return what two attempts of one request have in common."""
@@ -71,8 +63,8 @@ def repeats(retry_count: int, arrival: int, given: Given) -> bool:
     if missed < 1 or arrival < given.received_at:
         return False
     delays = sum(_delay_s(count) for count in range(given.retry_count + 1, retry_count + 1))
-    shortest = delays * (1 - _LARGEST_JITTER) - given.slack_s
-    longest = delays + _CONNECT_S * (missed - 1) + given.slack_s
+    shortest = delays * (1 - _LARGEST_JITTER) - _SLACK_S
+    longest = delays + _CONNECT_S * (missed - 1) + _SLACK_S
     since_received, since_answered = (arrival - given.received_at) / 1e6, (arrival - given.answered_at) / 1e6
     if since_answered <= longest:
         return True

@@ -70,20 +70,17 @@ def decide_send(db: Connection, turn: ClaimedTurn, timeout_s: float, native_befo
     if is_named(db, turn):
         return None
     attempts = turn.row["attempts"] + 1
-    changes = {
-        "attempts": attempts,
-        "send_deadline": locked.now + int(timeout_s * 1e6),
-        "send_outcome": None,
-        "native_before": native_before,
-    }
-    _update(db, turn, changes)
+    changes = {"attempts": attempts, "send_deadline": locked.now + int(timeout_s * 1e6), "native_before": native_before}
+    db.execute(_DECIDED, {"turn": turn.id, **{f"new_{name}": value for name, value in changes.items()}})
+    turn.row.update(changes, send_outcome=None)
     return Decided(attempts, timeout_s)
 
 
 def record_sent(db: Connection, turn: ClaimedTurn, native: Json) -> bool:
     """Record the acknowledgement; return whether an intent waits for it."""
     locked = event_log.lock(db, turn.session_id, fence=turn.fence)
-    _update(db, turn, {"phase": "sent", "native": native, "sent_at": locked.now})
+    db.execute(_SENT, {"turn": turn.id, "new_native": native, "now": locked.now})
+    turn.row.update(phase="sent", native=native, sent_at=locked.now)
     if locked["status"] != "running":
         locked.set(status="running", running_since=locked.now)
         event_log.append_frames(db, locked, [NewFrame("session.status_running", {}, turn_id=turn.id)])
@@ -149,16 +146,8 @@ def close_locked(db: Connection, locked: LockedSession, row: Json, closing: Clos
         _reopen_asks(db, turn_id)
     if closing.interrupted or closing.void_asks:
         void_asks(db, locked.id)
-    db.execute(
-        sa.update(turns)
-        .where(turns.c.id == turn_id)
-        .values(
-            phase="done",
-            stop_reason=closing.stop_reason,
-            error=closing.error and closing.error["message"],
-            done_at=locked.now,
-        )
-    )
+    error = closing.error["message"] if closing.error is not None else None
+    db.execute(_DONE, {"turn": turn_id, "why": closing.stop_reason, "told": error, "now": locked.now})
     _finish_interrupts(db, locked, turn_id)
     stop_reason = _stop_reason(db, locked, closing)
     frames = [NewFrame("session.error", {"error": closing.error}, turn_id=turn_id)] if closing.error else []
@@ -189,20 +178,7 @@ def pending_intents(db: Connection, session_id: str) -> list[sa.RowMapping]:
 
 def is_named(db: Connection, turn: ClaimedTurn) -> bool:
     """Return whether an unhandled interrupt names the turn, or the session is to end."""
-    return bool(
-        db.execute(
-            sa.select(
-                sa.exists().where(
-                    intents.c.session_id == turn.session_id, intents.c.handled_at.is_(None), concerns(turn.id)
-                )
-            )
-        ).scalar_one()
-    )
-
-
-def concerns(turn_id: str) -> sa.ColumnElement[bool]:
-    """Return the condition that an intent concerns the turn: an interrupt of it, or any ending of the session."""
-    return sa.or_(intents.c.kind != "interrupt", intents.c.turn_id == turn_id)
+    return bool(db.execute(_IS_NAMED, {"session": turn.session_id, "turn": turn.id}).scalar_one())
 
 
 def void_asks(db: Connection, session_id: str) -> None:
@@ -227,7 +203,9 @@ def _append(db: Connection, locked: LockedSession, turn: ClaimedTurn, batch: Bat
         db.execute(sa.insert(vendor_events), [{**row, "created_at": locked.now} for row in rows])
     used = [frame.payload["model_usage"] for frame in fresh if frame.type == "span.model_request_end"]
     usage = _add(turn.row["usage"], used)
-    _update(db, turn, {"cursor": batch.cursor, "state": batch.state, "idless": batch.idless, "usage": usage})
+    changes = {"cursor": batch.cursor, "state": batch.state, "idless": batch.idless, "usage": usage}
+    db.execute(_APPENDED, {"turn": turn.id, **{f"new_{name}": value for name, value in changes.items()}})
+    turn.row.update(changes)
     if used:
         locked.set(usage=_add(locked["usage"], used))
 
@@ -270,12 +248,7 @@ def _reopen_asks(db: Connection, turn_id: str) -> None:
 
 
 def _finish_interrupts(db: Connection, locked: LockedSession, turn_id: str) -> None:
-    done = db.execute(
-        sa.update(intents)
-        .where(intents.c.turn_id == turn_id, intents.c.kind == "interrupt", intents.c.handled_at.is_(None))
-        .values(handled_at=locked.now)
-        .returning(intents.c.event_id)
-    ).scalars()
+    done = db.execute(_FINISH_INTERRUPTS, {"turn": turn_id, "now": locked.now}).scalars()
     event_ids = [event_id for event_id in done if event_id]
     if event_ids:
         tell_processed(db, locked, event_ids, turn_id)
@@ -292,3 +265,42 @@ def _stop_clock(locked: LockedSession) -> None:
     if locked["running_since"] is not None:
         active = locked["active_us"] + max(locked.now - locked["running_since"], 0)
         locked.set(active_us=active, running_since=None)
+
+
+def _new(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    return sa.bindparam(f"new_{column.name}", type_=column.type)
+
+
+_TURN: sa.BindParameter[Any] = sa.bindparam("turn")
+_NOW: sa.BindParameter[Any] = sa.bindparam("now")
+_THIS = sa.update(turns).where(turns.c.id == _TURN)
+_DECIDED = _THIS.values(
+    attempts=_new(turns.c.attempts),
+    send_deadline=_new(turns.c.send_deadline),
+    native_before=_new(turns.c.native_before),
+    send_outcome=sa.null(),
+)
+_SENT = _THIS.values(phase="sent", native=_new(turns.c.native), sent_at=_NOW)
+_APPENDED = _THIS.values(
+    cursor=_new(turns.c.cursor), state=_new(turns.c.state), idless=_new(turns.c.idless), usage=_new(turns.c.usage)
+)
+_DONE = _THIS.values(phase="done", stop_reason=sa.bindparam("why"), error=sa.bindparam("told"), done_at=_NOW)
+_UNHANDLED = intents.c.handled_at.is_(None)
+_IS_NAMED = sa.select(
+    sa.exists().where(
+        intents.c.session_id == sa.bindparam("session"),
+        _UNHANDLED,
+        sa.or_(intents.c.kind != "interrupt", intents.c.turn_id == _TURN),
+    )
+)
+_FINISH_INTERRUPTS = (
+    sa.update(intents)
+    .where(
+        intents.c.session_id == sa.select(turns.c.session_id).where(turns.c.id == _TURN).scalar_subquery(),
+        _UNHANDLED,
+        intents.c.turn_id == _TURN,
+        intents.c.kind == "interrupt",
+    )
+    .values(handled_at=_NOW)
+    .returning(intents.c.event_id)
+)

@@ -17,6 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from benchmarks.baseline.messages import CALL_RUNTIME, HOLD, TURNS_QUEUE, WORKFLOWS_QUEUE, Call, Holding
 from benchmarks.baseline.workflow import BareHold, BareSession
+from benchmarks.garbage import collect_on_signal
 from runtimes.scripted.connections import Connections, tls
 
 _BEAT_S = 8 / 3
@@ -94,4 +95,5 @@ async def _run() -> None:
 
 
 if __name__ == "__main__":
+    collect_on_signal()
     uvloop.run(_run())

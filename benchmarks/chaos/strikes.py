@@ -52,9 +52,9 @@ class Strikes:
         }
         for step, strike in enumerate(self._plan.strikes):
             progress.begin(step)
-            await asyncio.sleep(strike.rest_s)
             self._parts.revive()
             await self._parts.ready(strike.victims)
+            await asyncio.sleep(strike.rest_s)
             await actions[strike.action](strike)
             print(f"  {step + 1}/{len(self._plan.strikes)} {strike.action} {' '.join(strike.victims)}", flush=True)
         self._parts.revive()

@@ -219,7 +219,7 @@ def update_session(
         NotFoundError: there is no such session in the workspace.
         InvalidRequestError: it is archived; or its agent is to change while it runs or after it has ended.
     """
-    locked = lock_visible(db, session_id, workspace_id)
+    locked = lock_visible(db, session_id, workspace_id, whole=True)
     if locked["archived_at"] is not None:
         raise InvalidRequestError("the session is archived and read-only")
     told = _changes(locked, params)

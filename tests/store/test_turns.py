@@ -288,3 +288,19 @@ async def test_what_is_stale_is_found_and_what_is_held_alive_is_not(db_store: St
     await asyncio.sleep(0.01)
     assert await db_store.read(partial(stale, after_us=1_000)) == {waiting, running}
     assert idle not in await db_store.read(partial(stale, after_us=0))
+
+
+async def test_a_claim_decides_the_send_where_the_runtime_takes_a_key(db_store: Store) -> None:
+    session_id = await db_store.write(make_session)
+    await db_store.write(
+        lambda db: db.execute(sa.update(sessions).where(sessions.c.id == session_id).values(native={"id": "n"}))
+    )
+    await db_store.write(lambda db: send(db, session_id, message("a")))
+    keyed = {f"rt_{WORKSPACE}": 5.0}
+    turn = await db_store.write(partial(claim, session_id=session_id, keyed=keyed))
+    assert isinstance(turn, ClaimedTurn)
+    assert (turn.decided, turn.row["attempts"]) == (True, 1)
+    again = await db_store.write(partial(claim, session_id=session_id, keyed=keyed))
+    assert isinstance(again, ClaimedTurn)
+    assert (again.decided, again.row["attempts"]) == (False, 1)
+    assert again.row["send_deadline"] == turn.row["send_deadline"]
