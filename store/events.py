@@ -171,7 +171,7 @@ def open_asks(db: Connection, session_id: str) -> list[str]:
     return list(
         db.execute(
             sa.select(asks.c.event_id)
-            .where(asks.c.session_id == session_id, asks.c.state == "open")
+            .where(asks.c.session_id == session_id, ASKED, asks.c.state == "open")
             .order_by(asks.c.position)
         ).scalars()
     )

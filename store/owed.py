@@ -67,11 +67,12 @@ _SHOWN = sa.select(
     sessions.c.runtime_alias,
     sessions.c.kind,
 )
+_SHOWN_OF = _SHOWN.where(sessions.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 def shown(db: Connection, session_ids: Sequence[str]) -> list[dict[str, str]]:
     """Return what the workflows of these sessions are started with: ids, the runtime's alias and kind."""
-    return [dict(row) for row in db.execute(_SHOWN.where(sessions.c.id.in_(session_ids))).mappings()]
+    return [dict(row) for row in db.execute(_SHOWN_OF, {"ids": list(session_ids)}).mappings()]
 
 
 def stale(db: Connection, after_us: int, limit: int) -> list[dict[str, str]]:

@@ -18,8 +18,8 @@ _LARGEST_JITTER = 0.25
 _CONNECT_S = 5.0
 """What an attempt may take that fails to connect."""
 _SLACK_S = 4.0
-"""For the network and a busy client. With the first delay it stays below the 5 s after which idle connections are closed,
-so who sends an equal message into a connection that is just closing is not taken for one who lost the answer before."""
+"""For the network and a busy client. With the first delay it stays below the 5 s after which idle connections close, so
+who sends an equal message into a connection that is just closing is not taken for one who lost the answer before."""
 _LONGEST_WAIT_S = 30.0
 
 

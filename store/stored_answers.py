@@ -26,6 +26,26 @@ _PURGE_EVERY = 50
 _PURGE_AT_MOST = 200
 
 _rows = stored_answers.c
+_elapsed: sa.BindParameter[int] = sa.bindparam("elapsed", type_=sa.BigInteger)
+_GIVEN = ("id", "api_key_id", "idempotency_key", "fingerprint", "retry_count", "timeout_s", "session_id", "body")
+_KEEP = sa.insert(stored_answers).values(
+    **{name: sa.bindparam(name, type_=_rows[name].type) for name in _GIVEN},
+    received_at=now_us() - _elapsed,
+    answered_at=now_us(),
+    status=200,
+)
+_CANDIDATES = (
+    sa.select(
+        _rows.id, _rows.retry_count, _rows.received_at, _rows.answered_at, _rows.timeout_s, now_us().label("now")
+    )
+    .where(
+        _rows.fingerprint == sa.bindparam("request"),
+        _rows.idempotency_key.is_(None),
+        _rows.answered_at > now_us() - RESEND_LIFE_US,
+        sa.or_(_rows.retry_count < sa.bindparam("count"), _rows.received_at > now_us() - _elapsed),
+    )
+    .order_by(_rows.answered_at, _rows.id)
+)
 
 
 def find(db: Connection, attempt: Attempt) -> Json | None:
@@ -45,21 +65,17 @@ def keep(db: Connection, attempt: Attempt, body: Json, *, session_id: str | None
 
     `session_id` names the session it tells of, with which it is erased.
     """
-    db.execute(
-        sa.insert(stored_answers).values(
-            id=new_id("ans"),
-            api_key_id=attempt.api_key_id,
-            idempotency_key=attempt.idempotency_key,
-            fingerprint=attempt.fingerprint,
-            retry_count=attempt.retry_count,
-            received_at=now_us() - _elapsed_us(attempt),
-            answered_at=now_us(),
-            timeout_s=attempt.timeout_s,
-            session_id=session_id,
-            status=200,
-            body=body,
-        )
-    )
+    row = {
+        "id": new_id("ans"),
+        "api_key_id": attempt.api_key_id,
+        "idempotency_key": attempt.idempotency_key,
+        "fingerprint": attempt.fingerprint,
+        "retry_count": attempt.retry_count,
+        "timeout_s": attempt.timeout_s,
+        "session_id": session_id,
+        "body": body,
+    }
+    db.execute(_KEEP, {**row, "elapsed": _elapsed_us(attempt)})
     if next(_kept) % _PURGE_EVERY == 0:
         purge(db)
 
@@ -118,19 +134,8 @@ def _find_by_key(db: Connection, attempt: Attempt) -> Json | None:
 
 def _find_by_count(db: Connection, attempt: Attempt) -> Json | None:
     elapsed = _elapsed_us(attempt)
-    candidates = db.execute(
-        sa.select(
-            _rows.id, _rows.retry_count, _rows.received_at, _rows.answered_at, _rows.timeout_s, now_us().label("now")
-        )
-        .where(
-            _rows.fingerprint == attempt.fingerprint,
-            _rows.idempotency_key.is_(None),
-            _rows.answered_at > now_us() - RESEND_LIFE_US,
-            sa.or_(_rows.retry_count < attempt.retry_count, _rows.received_at > now_us() - elapsed),
-        )
-        .order_by(_rows.answered_at, _rows.id)
-    )
-    for row in candidates:
+    named = {"request": attempt.fingerprint, "count": attempt.retry_count, "elapsed": elapsed}
+    for row in db.execute(_CANDIDATES, named).all():
         arrival = row.now - elapsed
         given = Given(row.retry_count, row.received_at, row.answered_at, row.timeout_s)
         if repeats(attempt.retry_count, arrival, given):

@@ -78,6 +78,7 @@ class Clients:
         self._progress = progress
         self._of_session: dict[str, Sender] = {}
         self._answering: dict[str, asyncio.Task[None]] = {}
+        self._answered_ids: set[str] = set()
 
     async def converse(self, conversation: Conversation) -> None:
         """Hold one conversation's side that sends messages."""
@@ -133,8 +134,10 @@ class Clients:
         """Answer whatever is asked, until cancelled."""
         while True:
             for session_id, asked in (await self._database.read(open_asks)).items():
-                if session_id not in self._answering and session_id in self._of_session:
-                    task = asyncio.create_task(self._answer(session_id, asked))
+                # What was read may be older than an answer that has been acknowledged meanwhile.
+                left = [ask for ask in asked if ask.event_id not in self._answered_ids]
+                if left and session_id not in self._answering and session_id in self._of_session:
+                    task = asyncio.create_task(self._answer(session_id, left))
                     self._answering[session_id] = task
                     task.add_done_callback(partial(self._answered, session_id))
             await asyncio.sleep(_LOOK_S)
@@ -153,6 +156,7 @@ class Clients:
             if await self._try(session_id, [_answer_to(ask) for ask in group]) is None:
                 return
             self.notes.answered += group
+            self._answered_ids.update(ask.event_id for ask in group)
 
 
 def _event(message: Message) -> Json:
