@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
@@ -93,7 +94,7 @@ class Follower:
         self._outcomes = outcomes
         self._attach = attach
         self._translator = Translator(runtime, turn, from_first=not attach)
-        self._interrupted = False
+        self._interrupted_at: float | None = None
         self._silences = 0
         self._failures = 0
 
@@ -137,7 +138,7 @@ class Follower:
                 await self._take_in(natives)
                 if self._translator.end is not None:
                     return "end"
-            if self._held.intent and not self._interrupted:
+            if self._held.intent and self._interrupt_is_due():
                 await self._interrupt()
             if self._detaches():
                 return "detached"
@@ -153,7 +154,9 @@ class Follower:
 
     async def _wait(self) -> bool:
         """Wait for anything to happen; False when the runtime has been silent for too long."""
-        limit = END_AFTER_INTERRUPT_S if self._interrupted else self._runtime.capabilities.silence_limit_s
+        limit = self._runtime.capabilities.silence_limit_s
+        if self._interrupted_at is not None:
+            limit = END_AFTER_INTERRUPT_S
         try:
             async with asyncio.timeout(limit):
                 await self._held.changed.wait()
@@ -175,9 +178,13 @@ class Follower:
         if not self._translator.empty:
             await self._outcomes.append(self._translator.take())
 
+    def _interrupt_is_due(self) -> bool:
+        """Whether the native end is to be asked for, at first or again: a runtime may overlook an early interrupt."""
+        return self._interrupted_at is None or time.monotonic() - self._interrupted_at > END_AFTER_INTERRUPT_S
+
     async def _interrupt(self) -> None:
         """Ask for the native end of a turn that an intent names; from then on its end is expected soon."""
-        self._interrupted = True
+        self._interrupted_at = time.monotonic()
         try:
             await self._runtime.interrupt(self._session, self._native_turn())
         except UnsupportedCapabilityError:
@@ -216,7 +223,7 @@ class Follower:
         self._silences += 1
         if self._silences >= _SILENCES:
             return await self._tell_lost("the runtime showed no sign of life, also after it was asked to stop the turn")
-        if self._silences > 1 or self._interrupted:
+        if self._silences > 1 or self._interrupted_at is not None:
             await self._interrupt()
         return None
 
@@ -239,7 +246,7 @@ class Follower:
         """End a turn that will not end by itself; what was received is kept."""
         message = f"the turn did not finish: {detail}"
         error = error_payload("unknown_error", message, "exhausted")
-        closing = turns.Closing("retries_exhausted", error, interrupted=self._interrupted)
+        closing = turns.Closing("retries_exhausted", error, interrupted=self._interrupted_at is not None)
         return await self._outcomes.close(self._translator.take(), closing)
 
     async def _close(self, end: End) -> TurnResult:

@@ -82,8 +82,9 @@ class IntentActivities:
         view = await self._store.read(partial(_view, session_id=session_id))
         if view.session["ended_at"] is None:
             observed, detail = await self._end_turn(view, intent)
-            ended = partial(endings.end_stopped, session_id=session_id, observed=observed, detail=detail, by="runtime")
             if observed:
+                by = "runtime" if view.turn is not None else "waystation"
+                ended = partial(endings.end_stopped, session_id=session_id, observed=True, detail=detail, by=by)
                 self._live.announce(session_id, await self._store.write(ended))
         await self._close(session_id, intent, "stop")
 

@@ -43,8 +43,7 @@ async def heartbeats() -> AsyncIterator[None]:
 
 async def _beat(interval_s: float) -> None:
     while True:
-        # The start of the activity is its first sign of life: a short turn needs no other, each of which costs the server
-        # a write.
+        # The activity's start is its first sign of life; each further one costs the server a write.
         await asyncio.sleep(interval_s)
         activity.heartbeat()
 

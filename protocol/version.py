@@ -1,8 +1,3 @@
-"""The version of the product, as its package states it."""
+"""The version of the product; `pyproject.toml` states the same."""
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    VERSION = version("waystation")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    VERSION = "0.0.0+source"
+VERSION = "0.1.0"

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from protocol.version import VERSION
 from runtimes.capabilities import Capabilities
 from runtimes.registry import KINDS, adapter
 from settings import Settings
@@ -288,3 +290,8 @@ def test_decisions_have_one_form() -> None:
         parts = re.findall(r"^## (.+)$", text, re.MULTILINE)
         assert parts == ["Context", "Decision", "Consequences", "Alternatives"], named(path)
         assert re.search(r"^## Decision\n\n> \S.*\n\n", text, re.MULTILINE), f"{named(path)}: one line to quote"
+
+
+def test_the_version_is_stated_alike() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["version"] == VERSION
