@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from activities.policy import LINGER_S
 from store import turns
 from store.claims import ClaimedTurn
 from store.engine import Store
@@ -40,7 +41,10 @@ class Outcomes:
         closed = await self._store.write(partial(turns.close, turn=self._turn, batch=batch, closing=closing))
         self._live.announce(self._turn.session_id, closed.last_seq)
         self._log("turn_closed", stop_reason=closing.stop_reason, failed=closing.error is not None)
-        return TurnResult("more" if closed.more else "idle", closed.session_state)
+        if closed.more:
+            return TurnResult("more", closed.session_state)
+        lingers = self._turn.brisk and closed.session_state == "idle"
+        return TurnResult("idle", closed.session_state, linger_s=LINGER_S if lingers else 0.0)
 
     async def postpone(self, delay_s: float, kind: str, error: Json | None, *, refused: bool) -> TurnResult:
         """Give the turn back until later."""

@@ -14,6 +14,9 @@ RECONNECTS_HELD = 5
 """Times a dropped stream is taken up again without giving the activity's slot back."""
 END_AFTER_INTERRUPT_S = 10.0
 """Seconds after a native interrupt within which the turn's end is expected."""
+LINGER_S = 10.0
+"""Seconds for which the workflow of a session is kept whose messages follow one another: a start and an end cost the
+Temporal server more than a turn does."""
 CLOSE_ATTEMPTS = 60
 """Native closes of an ended session that are tried before it is left as an orphan."""
 

@@ -16,6 +16,8 @@ from store.tables import QUEUED, asks, events, inputs, turns
 Json = dict[str, Any]
 
 IDLE_SOON_US = 1_000
+BRISK_US = 10_000_000
+"""A message within this time of the last turn's end is a conversation that goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class ClaimedTurn:
     inputs: Sequence[ClaimedInput] = field(default_factory=tuple)
     decided: bool = False
     """Whether this claim decided a send that is still to be made."""
+    brisk: bool = False
+    """Whether it begins soon after the one before has ended."""
 
     @property
     def id(self) -> str:
@@ -116,6 +120,7 @@ def _begin(db: Connection, locked: LockedSession, answers: bool, timeout_s: floa
     asked = _asking_turn(db, locked) if answers else {}
     chosen = _answers(db, locked) if answers else _message(db, locked)
     row = _new_turn(locked, "answers" if answers else "message", asked)
+    brisk = locked.now - locked["last_event_at"] < BRISK_US
     decided = timeout_s is not None and locked["native"] is not None
     if timeout_s is not None and decided:
         row.update(attempts=1, send_deadline=locked.now + int(timeout_s * 1e6))
@@ -132,7 +137,7 @@ def _begin(db: Connection, locked: LockedSession, answers: bool, timeout_s: floa
     )
     event_log.append_frames(db, locked, [NewFrame("session.status_running", {}, turn_id=row["id"])])
     locked.save(db)
-    return ClaimedTurn(row, locked.row, locked["fence"], chosen, decided)
+    return ClaimedTurn(row, locked.row, locked["fence"], chosen, decided, brisk)
 
 
 def _new_turn(locked: LockedSession, kind: str, asked: Json) -> Json:

@@ -45,8 +45,10 @@ class TurnResult:
     """What a claim and its turn came to.
 
     `idle`: nothing is owed. `more`: claim again at once. `intents`: intents come first. `wait`: for `delay_s`.
+    `linger_s`: how long an idle session's workflow is kept, as its next message is likely to come soon.
     """
 
     state: Literal["idle", "more", "intents", "wait"]
     session_state: str = "idle"
     delay_s: float = 0.0
+    linger_s: float = 0.0

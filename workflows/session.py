@@ -59,9 +59,12 @@ class SessionWorkflow:
             elif result.state == "wait":
                 self._show(result.session_state)
                 await self._sleep(result.delay_s, seen)
-            elif result.state == "idle" and self._wakes == seen:
-                self._show(result.session_state)
-                return
+            elif result.state == "idle":
+                if result.linger_s and not workflow.info().is_continue_as_new_suggested():
+                    await self._sleep(result.linger_s, seen)
+                if self._wakes == seen:
+                    self._show(result.session_state)
+                    return
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(given)
 
