@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 @contextlib.asynccontextmanager
 async def crash(stack: Stack, part: Part, module: str, point: str) -> AsyncIterator[None]:
     """Run the block with `part` set to die at `point`; see that it does, and start it again as it was."""
-    part.stop()
+    part.kill()
     usual = part.command, part.env
     part.command, part.env = [sys.executable, "-m", module], {**part.env, "CRASH_AT": point}
     part.start()
