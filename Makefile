@@ -76,7 +76,7 @@ clean: ## remove .venv and caches; the state folder stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements/dev.txt $(BIN)/uv
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements/dev.txt
 	@touch $@
 
 $(BIN)/uv: requirements/uv.txt

@@ -20,6 +20,7 @@ from store.engine import Store
 from store.repositories.runtimes import release_held
 from store.tables import sessions
 from temporal_client.waking import Waker, Waking
+from workflows.messages import WAKE
 
 _log = structlog.get_logger()
 _LEASE = "reconciler"
@@ -79,7 +80,7 @@ class Reconciler:
         intent = bool(row.pop("intent"))
         async with slots:
             try:
-                await self._waker.start_workflow(Waking(**row), signal=intent)
+                await self._waker.start_workflow(Waking(**row), WAKE if intent else None)
             except (RPCError, RuntimeError) as error:
                 _log.warning("wake_failed", session_id=row["session_id"], error=type(error).__name__)
                 return False

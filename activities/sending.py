@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from functools import partial
 from typing import Any
 
@@ -76,12 +77,18 @@ class Sender:
         if isinstance(prepared, TurnResult):
             return prepared
         timeout_s = self._runtime.capabilities.send_timeout_s
+        begun = time.monotonic()
         decided = await self._store.write(
             partial(turns.decide_send, turn=self._turn, timeout_s=timeout_s, native_before=prepared)
         )
         if decided is None:
             return TurnResult("intents")
-        return await self._make(timeout_s)
+        left_s = timeout_s - (time.monotonic() - begun)
+        if left_s <= 0:
+            # Frozen since the decision, so that others may look for the send already: it is not made, but decided anew.
+            self._turn.row["send_outcome"] = "refused"
+            return None
+        return await self._make(left_s)
 
     async def _prepare(self) -> TurnResult | str | None:
         """Open the native session if there is none, and return the runtime's position before the send."""

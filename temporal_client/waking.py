@@ -20,6 +20,7 @@ from temporalio.service import RPCError
 
 from workflows.messages import (
     AGENT_ID,
+    LOOK,
     RUNTIME_ALIAS,
     SESSION_STATE,
     SESSION_WORKFLOW,
@@ -112,7 +113,7 @@ class Waker:
                 continue
             for row in found:
                 await self._slots.acquire()
-                task = asyncio.create_task(self._send(Waking(**row)))
+                task = asyncio.create_task(self._send(Waking(**row), WAKE if pending[row["session_id"]] else LOOK))
                 self._running.add(task)
                 task.add_done_callback(self._sent)
 
@@ -120,14 +121,14 @@ class Waker:
         self._running.discard(task)
         self._slots.release()
 
-    async def _send(self, waking: Waking) -> None:
+    async def _send(self, waking: Waking, signal: str) -> None:
         try:
-            await self.start_workflow(waking, signal=True)
+            await self.start_workflow(waking, signal)
         except (RPCError, RuntimeError) as error:
             _log.warning("wake_failed", session_id=waking.session_id, error=type(error).__name__)
 
-    async def start_workflow(self, waking: Waking, *, signal: bool) -> None:
-        """Start the session's workflow unless it runs; with `signal`, have a running one look again.
+    async def start_workflow(self, waking: Waking, signal: str | None) -> None:
+        """Start the session's workflow unless it runs; with a `signal`, have a running one look again.
 
         Raises:
             RPCError: Temporal is away, or refuses.
@@ -141,7 +142,7 @@ class Waker:
             task_queue=SESSIONS_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            start_signal=WAKE if signal else None,
+            start_signal=signal,
             search_attributes=_attributes(waking),
             static_summary=f"{waking.runtime_alias}: session of {waking.agent_id}",
             rpc_timeout=_DEADLINE,

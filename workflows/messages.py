@@ -5,6 +5,9 @@ from typing import Literal
 
 SESSION_WORKFLOW = "SessionWorkflow"
 WAKE = "wake"
+"""Look again, also while a turn runs: there may be an intent."""
+LOOK = "look"
+"""Look again, once no turn runs."""
 RUN_TURN = "run_turn"
 HANDLE_INTENTS = "handle_intents"
 TELL_NO_WORKER = "tell_no_worker"

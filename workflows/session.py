@@ -13,6 +13,7 @@ from temporalio.exceptions import ActivityError, TimeoutError, TimeoutType
 from workflows.messages import (
     CONTROL_QUEUE,
     HANDLE_INTENTS,
+    LOOK,
     RUN_TURN,
     SESSION_STATE,
     SESSION_WORKFLOW,
@@ -41,11 +42,18 @@ class SessionWorkflow:
         self._given = given
         self._order = SessionOrder(given.session_id)
         self._wakes = 0
+        self._intents = 0
         self._failures = 0
 
     @workflow.signal(name=WAKE)
     def wake(self) -> None:
-        """Look again at what the session owes."""
+        """Look again at what the session owes, also at intents while a turn runs."""
+        self._wakes += 1
+        self._intents += 1
+
+    @workflow.signal(name=LOOK)
+    def look(self) -> None:
+        """Look again at what the session owes; what came is for after the turn that may run."""
         self._wakes += 1
 
     @workflow.run
@@ -69,7 +77,7 @@ class SessionWorkflow:
                 workflow.continue_as_new(given)
 
     async def _claim_and_run(self) -> TurnResult:
-        """Run one turn; a wake meanwhile means that there may be an intent to carry out beside it."""
+        """Run one turn; a wake for intents meanwhile means that there may be one to carry out beside it."""
         turn = workflow.start_activity(
             RUN_TURN,
             self._order,
@@ -80,11 +88,11 @@ class SessionWorkflow:
             heartbeat_timeout=timedelta(seconds=self._given.heartbeat_timeout_s),
             retry_policy=_ONCE,
         )
-        handled = self._wakes
+        handled = self._intents
         while not turn.done():
-            await workflow.wait_condition(lambda: turn.done() or self._wakes != handled)  # noqa: B023 - read at once
+            await workflow.wait_condition(lambda: turn.done() or self._intents != handled)  # noqa: B023 - read at once
             if not turn.done():
-                handled = self._wakes
+                handled = self._intents
                 await self._handle_intents()
         try:
             result: TurnResult = await turn

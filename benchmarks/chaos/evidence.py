@@ -64,6 +64,8 @@ class Evidence:
     deliveries: Deliveries
     shown: Mapping[str, Sequence[str]]
     """By session: the ids of the events that the API lists."""
+    watched: Mapping[str, Sequence[tuple[int, str]]]
+    """By session that somebody watched: seq and event id of each frame, as they came."""
     in_sending: frozenset[str]
     stuck: Mapping[str, str]
     """By session: what it was last seen in."""

@@ -130,6 +130,14 @@ def shown_otherwise(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(session_id, f"the API lists {len(evidence.shown.get(session_id, ()))} of {len(expected)}")
 
 
+def unseen(evidence: Evidence) -> Iterator[Finding]:
+    """Find sessions whose viewer, who came back after each break, saw other frames than the log holds."""
+    for session_id, seen in evidence.watched.items():
+        expected = [(frame["seq"], frame["event_id"]) for frame in evidence.log.frames.get(session_id, [])]
+        if list(seen) != expected:
+            yield Finding(session_id, f"the log has {len(expected)} frames, {len(seen)} were seen: {seen[:3]} ...")
+
+
 def refused(evidence: Evidence) -> Iterator[Finding]:
     """Find requests that were right and were refused."""
     for session_id, reason in evidence.notes.refused:
@@ -176,6 +184,7 @@ CHECKS: dict[str, Callable[[Evidence], Iterator[Finding]]] = {
     "stuck": stuck,
     "given up": given_up,
     "shown otherwise": shown_otherwise,
+    "streamed otherwise": unseen,
     "refused": refused,
     "untold": untold,
     "unexplained": unexplained,

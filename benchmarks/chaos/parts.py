@@ -88,9 +88,9 @@ class Parts:
         for name in names if names is not None else list(self._of):
             await self._of[name].ready()
 
-    def count_in_logs(self, words: str) -> int:
-        """Count the lines of the workers' logs that have these words."""
-        logs = [self._of[name].part.log.read_text(errors="replace") for name in WORKERS]
+    def count_in_logs(self, words: str, names: Sequence[str] = WORKERS) -> int:
+        """Count the lines of parts' logs that have these words."""
+        logs = [self._of[name].part.log.read_text(errors="replace") for name in names]
         return sum(words in line for log in logs for line in log.splitlines())
 
 

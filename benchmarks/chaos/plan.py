@@ -37,6 +37,8 @@ class Conversation:
     """Sent with an `Idempotency-Key` by a plain HTTP client; else by the stock SDK, with its own resends."""
     initial: bool
     """Whether the first request's messages are given with the creation of the session."""
+    watched: bool
+    """Whether somebody follows the session's stream."""
     requests: tuple[Request, ...]
 
 
@@ -99,7 +101,14 @@ def _conversation(rng: random.Random, seed: int, number: int, mode: Mode, steps:
         messages = messages[size:]
     times = sorted((rng.randrange(steps), rng.uniform(0, _SPREAD_S)) for _ in groups)
     requests = tuple(Request(step, delay_s, group) for (step, delay_s), group in zip(times, groups, strict=True))
-    return Conversation(number, mode, keyed=rng.random() < 0.5, initial=rng.random() < 0.25, requests=requests)
+    return Conversation(
+        number,
+        mode,
+        keyed=rng.random() < 0.5,
+        initial=rng.random() < 0.25,
+        watched=rng.random() < 0.15,
+        requests=requests,
+    )
 
 
 def _strikes(rng: random.Random, kills: int, *, postgres: bool) -> list[Strike]:

@@ -20,6 +20,7 @@ from benchmarks.chaos.queries import read_log, unfinished
 from benchmarks.chaos.report import Outcome
 from benchmarks.chaos.strikes import Strikes
 from benchmarks.chaos.talking import Clients, Progress
+from benchmarks.chaos.viewing import catch_up
 from tests.stack import Stack
 
 Json = dict[str, Any]
@@ -78,9 +79,9 @@ class _Run:
             clients = await self._clients(opened)
             await self._talk_and_strike(clients)
             struck_s = time.monotonic() - began
-            stuck = await self._wait_until_quiet(clients)
-        quiet_s = time.monotonic() - began - struck_s
-        evidence = await self._evidence(clients, stuck)
+            stuck = await self._wait_until_quiet()
+            quiet_s = time.monotonic() - began - struck_s
+            evidence = await self._evidence(clients, stuck)
         return self._outcome(evidence, {"seconds of strikes": round(struck_s), "seconds until quiet": round(quiet_s)})
 
     async def _clients(self, opened: contextlib.AsyncExitStack) -> Clients:
@@ -89,7 +90,7 @@ class _Run:
         agents = {mode: await self._make_agent(http, mode) for mode in self._plan.modes}
         environment = (await http.get("/v1/environments")).raise_for_status().json()["data"][0]["id"]
         senders = {False: SdkSender(sdk), True: KeyedSender(http)}
-        return Clients(self._database, senders, agents, environment, self._progress)
+        return Clients(self._database, senders, http, agents, environment, self._progress)
 
     async def _make_agent(self, http: Any, mode: Mode) -> str:
         """Register a runtime of its own for a mode, and make an agent on it."""
@@ -107,7 +108,7 @@ class _Run:
             for conversation in self._plan.conversations:
                 group.create_task(clients.converse(conversation))
 
-    async def _wait_until_quiet(self, clients: Clients) -> Mapping[str, str]:
+    async def _wait_until_quiet(self) -> Mapping[str, str]:
         """Wait until every session is at rest; return those that have stopped moving, with where they stand."""
         began = time.monotonic()
         seen: dict[str, tuple[Any, ...]] = {}
@@ -139,6 +140,7 @@ class _Run:
             log=log,
             deliveries=Deliveries(ledger),
             shown=await self._shown(list(clients.notes.modes)),
+            watched=await catch_up(clients.viewers, {of: row["last_seq"] for of, row in log.sessions.items()}),
             in_sending=frozenset(self._strikes.in_sending),
             stuck=stuck,
         )
@@ -165,6 +167,9 @@ class _Run:
             "holders superseded": self._parts.count_in_logs("turn_superseded"),
             "sends looked for": self._parts.count_in_logs("send_reconciled"),
             "requests given up by clients": len(evidence.notes.unanswered),
+            "viewers": len(evidence.watched),
+            "defects told in the API's log": self._parts.count_in_logs('"unexpected error"', ["api"]),
+            "defects told in the workers' logs": self._parts.count_in_logs('"turn_failed"'),
             "streams followed again": self._parts.count_in_logs("stream_failed"),
             "turns": len(evidence.log.turns),
             "frames": sum(map(len, evidence.log.frames.values())),

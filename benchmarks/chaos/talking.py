@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import httpx2
+
 from benchmarks.chaos.clients import NewSession, RefusedError, Sender, UnansweredError
 from benchmarks.chaos.databases import Database
 from benchmarks.chaos.messages import Message, Mode, allows, denial, tool_answer
 from benchmarks.chaos.plan import Conversation, Request
 from benchmarks.chaos.queries import OpenAsk, open_asks
+from benchmarks.chaos.viewing import Viewer
 
 Json = dict[str, Any]
 
@@ -66,13 +69,16 @@ class Clients:
         self,
         database: Database,
         senders: Mapping[bool, Sender],
+        http: httpx2.AsyncClient,
         agents: Mapping[Mode, str],
         environment_id: str,
         progress: Progress,
     ) -> None:
         self.notes = Notes()
+        self.viewers: dict[str, Viewer] = {}
         self._database = database
         self._senders = senders
+        self._http = http
         self._agents = agents
         self._environment_id = environment_id
         self._progress = progress
@@ -96,6 +102,8 @@ class Clients:
             ),
         )
         self._of_session[session_id] = sender
+        if conversation.watched:
+            self.viewers[session_id] = Viewer(self._http, session_id)
         self.notes.modes[session_id] = conversation.mode
         self.notes.sent[session_id] = [Note(message, session_id, acknowledged=True) for message in initial]
         for request in others if initial else conversation.requests:
