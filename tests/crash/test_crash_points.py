@@ -14,7 +14,7 @@ from tests.driver import Driver, script
 from tests.stack import Part, Stack
 
 Json = dict[str, Any]
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
 @contextlib.asynccontextmanager
@@ -28,7 +28,7 @@ async def crash(stack: Stack, part: Part, module: str, point: str) -> AsyncItera
         await stack.wait_for_api()
     try:
         yield
-        for _ in range(600):
+        for _ in range(1200):
             if not part.running:
                 break
             await asyncio.sleep(0.05)
