@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +34,7 @@ from workflows.messages import (
 _log = structlog.get_logger()
 _DEADLINE = timedelta(seconds=3)
 _AT_ONCE = 64
+_KNOWN = 10_000
 _DEFAULT_ADDRESS = "localhost:7233"
 
 
@@ -76,6 +78,8 @@ class Waker:
         self._limits = limits
         self._read = read
         self._pending: dict[str, bool] = {}
+        self._known: OrderedDict[str, Waking] = OrderedDict()
+        """Sessions woken lately: what their workflows are started with never changes."""
         self._poke = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._running: set[asyncio.Task[None]] = set()
@@ -106,16 +110,25 @@ class Waker:
             await self._poke.wait()
             self._poke.clear()
             pending, self._pending = self._pending, {}
-            try:
-                found = await self._read(list(pending))
-            except Exception as error:  # noqa: BLE001 - a wake is a hint; whatever the database says, the loop goes on
-                _log.warning("wake_unread", sessions=len(pending), error=type(error).__name__)
-                continue
-            for row in found:
+            for waking in await self._look_up(list(pending)):
                 await self._slots.acquire()
-                task = asyncio.create_task(self._send(Waking(**row), WAKE if pending[row["session_id"]] else LOOK))
+                task = asyncio.create_task(self._send(waking, WAKE if pending[waking.session_id] else LOOK))
                 self._running.add(task)
                 task.add_done_callback(self._sent)
+
+    async def _look_up(self, session_ids: Sequence[str]) -> list[Waking]:
+        """Return what these sessions' workflows are started with; those that nobody knows are left out."""
+        unknown = [session_id for session_id in session_ids if session_id not in self._known]
+        try:
+            rows = await self._read(unknown) if unknown else ()
+        except Exception as error:  # noqa: BLE001 - a wake is a hint; whatever the database says, the loop goes on
+            _log.warning("wake_unread", sessions=len(unknown), error=type(error).__name__)
+            rows = ()
+        self._known.update((row["session_id"], Waking(**row)) for row in rows)
+        found = [self._known[session_id] for session_id in session_ids if session_id in self._known]
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+        return found
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

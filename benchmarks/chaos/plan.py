@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ Action = Literal["kill", "freeze", "terminate", "wipe", "restart_database"]
 WORKERS = ("worker", "worker-2")
 VICTIMS = (*WORKERS, "api", "temporal")
 _TOGETHER = (("worker", "temporal"), ("worker-2", "api"), WORKERS, ("api", "temporal"), VICTIMS)
+_Blow = tuple[Action, tuple[str, ...]]
 _MESSAGES = (3, 7)
 _SPREAD_S = 4.0
 
@@ -119,12 +120,23 @@ def _strikes(rng: random.Random, kills: int, *, postgres: bool) -> list[Strike]:
     if postgres:
         blows += [("restart_database", ())] * max(1, kills // 30)
     rng.shuffle(blows)
-    return [Strike(action, victims, rng.uniform(0.3, 3.5), rng.uniform(0.1, 1.2)) for action, victims in blows]
+    return [Strike(action, victims, rng.uniform(0.3, 3.5), rng.uniform(0.1, 1.2)) for action, victims in _spread(blows)]
 
 
-def _kills(rng: random.Random, count: int) -> list[tuple[Action, tuple[str, ...]]]:
+def _spread(blows: list[_Blow]) -> Iterator[_Blow]:
+    """Yield all blows, none of them at parts that the one before has hit, if that can be had: those still start."""
+    left = list(blows)
+    before: set[str] = set()
+    while left:
+        chosen = next((blow for blow in left if before.isdisjoint(blow[1])), left[0])
+        left.remove(chosen)
+        before = set(chosen[1]) or before
+        yield chosen
+
+
+def _kills(rng: random.Random, count: int) -> list[_Blow]:
     """Return a quarter of the kills mixed, several parts at one moment, and the rest one part at a time, in turn."""
-    blows: list[tuple[Action, tuple[str, ...]]] = []
+    blows: list[_Blow] = []
     mixed = count // 4
     while mixed >= 2:
         victims = rng.choice([group for group in _TOGETHER if len(group) <= mixed])

@@ -21,6 +21,7 @@ _COMMITS_S = 0.2
 """Time for what a killed process had on its way to the database to arrive there, or not."""
 _TERMINATED_AT_ONCE = 5
 _CONNECT_S = 30.0
+_LOOK_FOR_S = 10.0
 
 
 class Strikes:
@@ -74,6 +75,7 @@ class Strikes:
     async def _freeze(self, strike: Strike) -> None:
         """Stop a worker in its tracks until the other has taken its turns over, then let it go on."""
         await self._parts.ready(WORKERS)
+        await self._running()
         (name,) = strike.victims
         self._parts[name].part.signal(signal.SIGSTOP)
         try:
@@ -87,8 +89,8 @@ class Strikes:
     async def _terminate(self, _strike: Strike) -> None:
         """Terminate the workflows of sessions in mid-turn, as somebody could in Temporal's UI."""
         await self._parts.ready(["temporal"])
-        running = await self._database.read(sessions_in_turns)
         client = await self._client()
+        running = await self._running()
         await self._note_sending()
         for session_id in self._rng.sample(running, min(len(running), _TERMINATED_AT_ONCE)):
             try:
@@ -97,6 +99,15 @@ class Strikes:
                 continue  # it has ended meanwhile, or waits to be started again
             self.others["workflow terminated by hand"] += 1
         await self._note_sending()
+
+    async def _running(self) -> list[str]:
+        """Return the sessions in mid-turn, once there are some."""
+        give_up = time.monotonic() + _LOOK_FOR_S
+        while True:
+            running = await self._database.read(sessions_in_turns)
+            if running or time.monotonic() > give_up:
+                return running
+            await asyncio.sleep(0.1)
 
     async def _client(self) -> temporalio.client.Client:
         give_up = time.monotonic() + _CONNECT_S

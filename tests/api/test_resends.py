@@ -294,12 +294,14 @@ def _answered(db: sa.Connection, attempt: Attempt, answer: str) -> str:
 
 async def test_an_attempt_overtaken_by_its_resend_takes_its_answer(db_store: Store) -> None:
     """As when the resend reaches another process and is done before the original."""
-    originals = [Attempt("key", "print", retry_count=0) for _ in range(2)]
+    original = Attempt("key", "print", retry_count=0)
+    await asyncio.sleep(0.05)
+    equal = Attempt("key", "print", retry_count=0)
     await asyncio.sleep(0.05)
     resend = Attempt("key", "print", retry_count=1)
     assert await db_store.write(lambda db: _answered(db, resend, "resend")) == "resend"
-    assert await db_store.write(lambda db: _answered(db, originals[1], "original")) == "resend"
-    assert await db_store.write(lambda db: _answered(db, originals[0], "other")) == "other"
+    assert await db_store.write(lambda db: _answered(db, original, "original")) == "resend"
+    assert await db_store.write(lambda db: _answered(db, equal, "other")) == "other"
     late = Attempt("key", "print", retry_count=0)
     assert await db_store.write(lambda db: _answered(db, late, "late")) == "late"
 
