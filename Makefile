@@ -7,6 +7,7 @@ UV_VERSION = 0.13.9
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 PACKAGES = activities api benchmarks protocol runtimes security store temporal_client up workflows $(wildcard *.py)
+NO_DATABASE = tests/fake_model tests/protocol tests/replay tests/runtimes tests/test_conventions.py tests/up
 FAST = not opencode and not slow and not schemathesis
 
 # Nothing of a person's own index settings may leak into a lock.
@@ -28,8 +29,8 @@ up: $(READY) ## start everything on this machine; Ctrl-C ends it
 test: $(READY) ## run the test suite on SQLite
 	$(BIN)/pytest -m "$(FAST)" $(PYTEST_ARGS)
 
-test-postgres: $(READY) ## the same on a PostgreSQL server of its own
-	$(BIN)/pytest -m "$(FAST)" --database postgresql $(PYTEST_ARGS)
+test-postgres: $(READY) ## what touches a database, on a PostgreSQL server of its own
+	$(BIN)/pytest -m "$(FAST)" --database postgresql $(NO_DATABASE:%=--ignore=%) $(PYTEST_ARGS)
 
 test-migrations: $(READY) ## migrations up, down and up again, on both databases
 	$(BIN)/pytest -k migration $(PYTEST_ARGS)
