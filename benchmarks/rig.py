@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.baseline.processes import Baseline
-from benchmarks.sides import BareSide, ProductSide, Side
+from benchmarks.baseline.side import BareSide
+from benchmarks.product import ProductSide
+from benchmarks.sides import Side
 from store.engine import Store, open_store
 from store.live import open_live
 from tests.conftest import PostgresCluster

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import uvicorn
 import uvloop
 from starlette.applications import Starlette

@@ -147,7 +147,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A tool use that waits for an answer: stored as an event, and named by the `requires_action` that ends the turn."""
+    """A tool use that waits for an answer: stored, and named by the `requires_action` that ends the turn."""
 
     type: Literal["agent.tool_use", "agent.mcp_tool_use", "agent.custom_tool_use"]
     payload: Json

@@ -68,8 +68,8 @@ class Nothing:
 def claim(db: Connection, session_id: str, keyed: Mapping[str, float] = MappingProxyType({})) -> ClaimedTurn | Nothing:
     """Take the session over and return the turn to work on, or why there is none.
 
-    `keyed`: runtimes that take an idempotency key, with the seconds a send to them may take. A new turn's send to such a
-    runtime is decided here, as it needs no position first; a crash before it is made costs one question.
+    `keyed`: runtimes that take an idempotency key, with the seconds a send to them may take. A new turn's send to such
+    a runtime is decided here, as it needs no position first; a crash before it is made costs one question.
 
     An open turn is taken up as it stands: only its fence is raised. Else the next is made of the complete set of
     answers, or of the oldest message with the system message that accompanies it.

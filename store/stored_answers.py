@@ -35,9 +35,7 @@ _KEEP = sa.insert(stored_answers).values(
     status=200,
 )
 _CANDIDATES = (
-    sa.select(
-        _rows.id, _rows.retry_count, _rows.received_at, _rows.answered_at, _rows.timeout_s, now_us().label("now")
-    )
+    sa.select(_rows.id, _rows.retry_count, _rows.received_at, _rows.answered_at, _rows.timeout_s, now_us().label("now"))
     .where(
         _rows.fingerprint == sa.bindparam("request"),
         _rows.idempotency_key.is_(None),

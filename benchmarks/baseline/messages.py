@@ -32,6 +32,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Holding:
-    """How long a held turn lasts, in seconds."""
+    """How long an activity is to be held, in seconds, and who is told that it has begun."""
 
     seconds: float
+    name: str
+    told: str

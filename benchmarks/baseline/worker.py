@@ -1,4 +1,4 @@
-"""`python -m benchmarks.baseline.worker`: runs the bare workflows and activities, with the options of the product's worker."""
+"""`python -m benchmarks.baseline.worker`: bare workflows and activities, with the options of the product's worker."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,8 @@ class BareActivities:
 
     @activity.defn(name=HOLD)
     async def hold(self, holding: Holding) -> None:
-        """Last, and say so."""
+        """Say that it has begun, and last."""
+        self._out.sendto(holding.name.encode(), holding.told)
         async with _heartbeats():
             await asyncio.sleep(holding.seconds)
 

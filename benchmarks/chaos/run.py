@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -40,7 +41,10 @@ _READERS = 8
 
 
 async def run_chaos(name: Name, plan: Plan) -> Outcome:
-    """Run a plan; the folder with every log stays if something was found."""
+    """Run a plan; the folder with every log stays if something was found. SIGTERM ends it in order."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{name}-"))
     print(f"\n{name}: {len(plan.strikes)} strikes; logs are in {folder}", flush=True)
     database = open_database(name, folder)
@@ -79,7 +83,7 @@ class _Run:
             clients = await self._clients(opened)
             await self._talk_and_strike(clients)
             struck_s = time.monotonic() - began
-            stuck = await self._wait_until_quiet()
+            stuck = await self._wait_until_quiet(clients)
             quiet_s = time.monotonic() - began - struck_s
             evidence = await self._evidence(clients, stuck)
         return self._outcome(evidence, {"seconds of strikes": round(struck_s), "seconds until quiet": round(quiet_s)})
@@ -90,7 +94,9 @@ class _Run:
         agents = {mode: await self._make_agent(http, mode) for mode in self._plan.modes}
         environment = (await http.get("/v1/environments")).raise_for_status().json()["data"][0]["id"]
         senders = {False: SdkSender(sdk), True: KeyedSender(http)}
-        return Clients(self._database, senders, http, agents, environment, self._progress)
+        clients = Clients(self._database, senders, http, agents, environment, self._progress)
+        opened.push_async_callback(clients.close)
+        return clients
 
     async def _make_agent(self, http: Any, mode: Mode) -> str:
         """Register a runtime of its own for a mode, and make an agent on it."""
@@ -102,34 +108,30 @@ class _Run:
         return await self._stack.make_agent(f"chaos-{mode}", extra_body={"runtime": runtime["alias"]})
 
     async def _talk_and_strike(self, clients: Clients) -> None:
-        self._answering = asyncio.create_task(clients.answer_all(), name="answers")
+        clients.start_answering()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._strikes.deal(self._progress))
             for conversation in self._plan.conversations:
                 group.create_task(clients.converse(conversation))
 
-    async def _wait_until_quiet(self) -> Mapping[str, str]:
+    async def _wait_until_quiet(self, clients: Clients) -> Mapping[str, str]:
         """Wait until every session is at rest; return those that have stopped moving, with where they stand."""
         began = time.monotonic()
         seen: dict[str, tuple[Any, ...]] = {}
         moved: dict[str, float] = {}
-        try:
-            while True:
-                now = time.monotonic()
-                current = await self._database.read(unfinished)
-                for session_id, state in current.items():
-                    if seen.get(session_id) != state:
-                        moved[session_id] = now
-                seen = current
-                still = {session_id for session_id in current if now - moved[session_id] > QUIET_WITHIN_S}
-                if still == current.keys() or now - began > _LONGEST_WAIT_S:
-                    return {session_id: str(state) for session_id, state in current.items()}
-                if self._answering.done():
-                    self._answering.result()
-                self._parts.revive()
-                await asyncio.sleep(_LOOK_S)
-        finally:
-            self._answering.cancel()
+        while True:
+            now = time.monotonic()
+            current = await self._database.read(unfinished)
+            for session_id, state in current.items():
+                if seen.get(session_id) != state:
+                    moved[session_id] = now
+            seen = current
+            still = {session_id for session_id in current if now - moved[session_id] > QUIET_WITHIN_S}
+            if still == current.keys() or now - began > _LONGEST_WAIT_S:
+                return {session_id: str(state) for session_id, state in current.items()}
+            clients.check()
+            self._parts.revive()
+            await asyncio.sleep(_LOOK_S)
 
     async def _evidence(self, clients: Clients, stuck: Mapping[str, str]) -> Evidence:
         log = await self._database.read(read_log)

@@ -68,7 +68,8 @@ class Strikes:
     async def _kill(self, strike: Strike) -> None:
         self._parts.kill(strike.victims)
         self.kills.update(strike.victims)
-        await self._note_sending()
+        if strike.victims != ("api",):  # which sends nothing to a runtime
+            await self._note_sending()
         await asyncio.sleep(strike.down_s)
         self._parts.start(strike.victims)
 
@@ -90,14 +91,14 @@ class Strikes:
         """Terminate the workflows of sessions in mid-turn, as somebody could in Temporal's UI."""
         await self._parts.ready(["temporal"])
         client = await self._client()
-        running = await self._running()
-        await self._note_sending()
-        for session_id in self._rng.sample(running, min(len(running), _TERMINATED_AT_ONCE)):
-            try:
-                await client.get_workflow_handle(session_id).terminate("chaos")
-            except RPCError:
-                continue  # it has ended meanwhile, or waits to be started again
-            self.others["workflow terminated by hand"] += 1
+        give_up = time.monotonic() + _LOOK_FOR_S
+        terminated = 0
+        while not terminated and time.monotonic() < give_up:
+            running = await self._running()
+            await self._note_sending()
+            for session_id in self._rng.sample(running, min(len(running), _TERMINATED_AT_ONCE)):
+                terminated += await _terminated(client, session_id)
+        self.others["workflow terminated by hand"] += terminated
         await self._note_sending()
 
     async def _running(self) -> list[str]:
@@ -137,3 +138,12 @@ class Strikes:
         self.in_sending.update(await self._database.read(turns_in_sending))
         self._parts.last_start = time.monotonic()
         self.others["database stopped at once"] += 1
+
+
+async def _terminated(client: temporalio.client.Client, session_id: str) -> bool:
+    """Terminate a session's workflow; False if none runs: it has ended meanwhile, or waits to be started again."""
+    try:
+        await client.get_workflow_handle(session_id).terminate("chaos")
+    except RPCError:
+        return False
+    return True

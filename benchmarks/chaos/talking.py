@@ -83,6 +83,7 @@ class Clients:
         self._environment_id = environment_id
         self._progress = progress
         self._of_session: dict[str, Sender] = {}
+        self._answers: asyncio.Task[None] | None = None
         self._answering: dict[str, asyncio.Task[None]] = {}
         self._answered_ids: set[str] = set()
 
@@ -138,8 +139,16 @@ class Clients:
             self.notes.unanswered.append(str(error))
         return None
 
-    async def answer_all(self) -> None:
-        """Answer whatever is asked, until cancelled."""
+    def start_answering(self) -> None:
+        """Answer whatever is asked, from now on."""
+        self._answers = asyncio.create_task(self._answer_all(), name="answers")
+
+    def check(self) -> None:
+        """Raise what has ended the answering, if something has."""
+        if self._answers is not None and self._answers.done():
+            self._answers.result()
+
+    async def _answer_all(self) -> None:
         while True:
             for session_id, asked in (await self._database.read(open_asks)).items():
                 # What was read may be older than an answer that has been acknowledged meanwhile.
@@ -149,6 +158,15 @@ class Clients:
                     self._answering[session_id] = task
                     task.add_done_callback(partial(self._answered, session_id))
             await asyncio.sleep(_LOOK_S)
+
+    async def close(self) -> None:
+        """Stop answering and watching."""
+        for viewer in self.viewers.values():
+            await viewer.close()
+        tasks = [task for task in (self._answers, *self._answering.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _answered(self, session_id: str, done: asyncio.Task[None]) -> None:
         del self._answering[session_id]
