@@ -52,8 +52,8 @@ class Sender(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
-        """Send events and return their ids.
+    async def send(self, session_id: str, events: Sequence[Json]) -> None:
+        """Send events.
 
         Raises:
             RefusedError: they were refused.
@@ -77,13 +77,12 @@ class SdkSender(Sender):
             raise _raised("create", error) from error
         return made.id
 
-    async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
+    async def send(self, session_id: str, events: Sequence[Json]) -> None:
         sent: Any = events
         try:
-            answer = await self._client.beta.sessions.events.send(session_id, events=sent)
+            await self._client.beta.sessions.events.send(session_id, events=sent)
         except anthropic.AnthropicError as error:
             raise _raised("send", error) from error
-        return [event.id for event in answer.data or ()]
 
 
 def _raised(what: str, error: anthropic.AnthropicError) -> Exception:
@@ -105,9 +104,8 @@ class KeyedSender(Sender):
         made = await self._post("/v1/sessions", body)
         return str(made["id"])
 
-    async def send(self, session_id: str, events: Sequence[Json]) -> list[str]:
-        answer = await self._post(f"/v1/sessions/{session_id}/events", {"events": list(events)})
-        return [str(event["id"]) for event in answer["data"]]
+    async def send(self, session_id: str, events: Sequence[Json]) -> None:
+        await self._post(f"/v1/sessions/{session_id}/events", {"events": list(events)})
 
     async def _post(self, path: str, body: Json) -> Json:
         headers = {"idempotency-key": str(uuid.uuid4())}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from benchmarks.chaos.notes import Notes
 from benchmarks.chaos.queries import Log
-from benchmarks.chaos.talking import Notes
 
 Json = dict[str, Any]
 

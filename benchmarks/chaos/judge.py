@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.chaos.evidence import Evidence
-from benchmarks.chaos.talking import Note
+from benchmarks.chaos.notes import Note
 
 Json = dict[str, Any]
 

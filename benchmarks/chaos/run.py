@@ -20,7 +20,7 @@ from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.queries import read_log, unfinished
 from benchmarks.chaos.report import Outcome
 from benchmarks.chaos.strikes import Strikes
-from benchmarks.chaos.talking import Clients, Progress
+from benchmarks.chaos.talking import Clients, Connections, Progress
 from benchmarks.chaos.viewing import catch_up
 from tests.stack import Stack
 
@@ -94,7 +94,7 @@ class _Run:
         agents = {mode: await self._make_agent(http, mode) for mode in self._plan.modes}
         environment = (await http.get("/v1/environments")).raise_for_status().json()["data"][0]["id"]
         senders = {False: SdkSender(sdk), True: KeyedSender(http)}
-        clients = Clients(self._database, senders, http, agents, environment, self._progress)
+        clients = Clients(self._database, Connections(senders, http, agents, environment), self._progress)
         opened.push_async_callback(clients.close)
         return clients
 
@@ -108,7 +108,6 @@ class _Run:
         return await self._stack.make_agent(f"chaos-{mode}", extra_body={"runtime": runtime["alias"]})
 
     async def _talk_and_strike(self, clients: Clients) -> None:
-        clients.start_answering()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._strikes.deal(self._progress))
             for conversation in self._plan.conversations:
@@ -129,7 +128,7 @@ class _Run:
             still = {session_id for session_id in current if now - moved[session_id] > QUIET_WITHIN_S}
             if still == current.keys() or now - began > _LONGEST_WAIT_S:
                 return {session_id: str(state) for session_id, state in current.items()}
-            clients.check()
+            clients.answering.check()
             self._parts.revive()
             await asyncio.sleep(_LOOK_S)
 

@@ -15,6 +15,9 @@ Json = dict[str, Any]
 
 DEFAULT_ALIAS = "default"
 _TOLD_ALIASES = 20
+_IN_WORKSPACE = sa.select(runtimes).where(runtimes.c.workspace_id == sa.bindparam("workspace"))
+_BY_ALIAS = _IN_WORKSPACE.where(runtimes.c.alias == sa.bindparam("alias"))
+_FIRST_TWO = _IN_WORKSPACE.limit(2)
 
 
 def create_runtime(db: Connection, workspace_id: str, runtime_id: str, values: Json) -> RowMapping:
@@ -65,14 +68,13 @@ def choose_runtime(db: Connection, workspace_id: str, alias: str | None) -> RowM
     Raises:
         InvalidRequestError: no such alias, or no runtime stands out; the message tells the aliases there are.
     """
-    statement = sa.select(runtimes).where(runtimes.c.workspace_id == workspace_id)
     if alias is not None:
-        found = db.execute(statement.where(runtimes.c.alias == alias)).mappings().first()
+        found = db.execute(_BY_ALIAS, {"workspace": workspace_id, "alias": alias}).mappings().first()
     else:
-        candidates = db.execute(statement.limit(2)).mappings().all()
+        candidates = db.execute(_FIRST_TWO, {"workspace": workspace_id}).mappings().all()
         found = candidates[0] if len(candidates) == 1 else None
         if found is None:
-            found = db.execute(statement.where(runtimes.c.alias == DEFAULT_ALIAS)).mappings().first()
+            found = db.execute(_BY_ALIAS, {"workspace": workspace_id, "alias": DEFAULT_ALIAS}).mappings().first()
     if found is None:
         raise _no_runtime(db, workspace_id, alias)
     return found

@@ -32,6 +32,21 @@ _WAITING = (
     .label("waiting")
 )
 _VISIBLE = sa.select(*sessions.c, now_us().label("now"), _WAITING).where(sessions.c.deleted_at.is_(None))
+# Built once: building a statement costs more than running it.
+_ONE = (sessions.c.workspace_id == sa.bindparam("workspace"), sessions.c.id == sa.bindparam("session"))
+_GET = _VISIBLE.where(*_ONE)
+_CHECK = sa.select(sessions.c.id).where(*_ONE, sessions.c.deleted_at.is_(None))
+_GET_RUNTIME = sa.select(runtimes).join_from(sessions, runtimes, runtimes.c.id == sessions.c.runtime_id).where(*_ONE)
+_INSERT = sa.insert(sessions)
+_NOW = sa.select(now_us())
+_ENVIRONMENT = sa.select(environments.c.id, environments.c.archived_at).where(
+    environments.c.workspace_id == sa.bindparam("workspace")
+)
+_DEFAULT_ENVIRONMENT = _ENVIRONMENT.where(environments.c.is_default)
+_NAMED_ENVIRONMENT = _ENVIRONMENT.where(environments.c.id == sa.bindparam("environment"))
+# Shared with other creations, but not with who deletes or archives the environment meanwhile.
+_LOCK_DEFAULT_ENVIRONMENT = _DEFAULT_ENVIRONMENT.with_for_update(read=True)
+_LOCK_NAMED_ENVIRONMENT = _NAMED_ENVIRONMENT.with_for_update(read=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +77,12 @@ def plan_session(db: Connection, workspace_id: str, params: SessionCreateParams,
 
 
 def _environment_id(db: Connection, workspace_id: str, asked: str | None, *, lock: bool) -> str:
-    named = environments.c.is_default if asked is None else environments.c.id == asked
-    statement = sa.select(environments.c.id, environments.c.archived_at).where(
-        environments.c.workspace_id == workspace_id, named
-    )
-    # Shared with other creations, but not with who deletes or archives the environment meanwhile.
-    row = db.execute(statement.with_for_update(read=True) if lock else statement).first()
+    if asked is None:
+        statement = _LOCK_DEFAULT_ENVIRONMENT if lock else _DEFAULT_ENVIRONMENT
+        row = db.execute(statement, {"workspace": workspace_id}).first()
+    else:
+        statement = _LOCK_NAMED_ENVIRONMENT if lock else _NAMED_ENVIRONMENT
+        row = db.execute(statement, {"workspace": workspace_id, "environment": asked}).first()
     if row is None:
         raise NotFoundError(f"no environment {asked or 'default'!r}", error_code="environment_not_found")
     if row.archived_at is not None:
@@ -86,7 +101,7 @@ def create_session(db: Connection, workspace_id: str, params: SessionCreateParam
         InvalidRequestError: the agent or environment is archived, or the agent's runtime is gone.
     """
     plan = plan_session(db, workspace_id, params, lock=True)
-    now = db.execute(sa.select(now_us())).scalar_one()
+    now = db.execute(_NOW).scalar_one()
     session_id = new_id("sesn")
     chosen = plan.agent["runtime"]
     values = {
@@ -109,7 +124,7 @@ def create_session(db: Connection, workspace_id: str, params: SessionCreateParam
         "usage": {},
         **dict.fromkeys(("moved_at", "created_at", "updated_at"), now),
     }
-    db.execute(sa.insert(sessions).values(values))
+    db.execute(_INSERT, [values])
     return session_id
 
 
@@ -119,8 +134,7 @@ def get_session(db: Connection, workspace_id: str, session_id: str) -> RowMappin
     Raises:
         NotFoundError: there is no such session in the workspace.
     """
-    statement = _VISIBLE.where(sessions.c.workspace_id == workspace_id, sessions.c.id == session_id)
-    row = db.execute(statement).mappings().first()
+    row = db.execute(_GET, {"workspace": workspace_id, "session": session_id}).mappings().first()
     if row is None:
         raise NotFoundError(f"no session {session_id!r}")
     return row
@@ -132,10 +146,7 @@ def check_session(db: Connection, workspace_id: str, session_id: str) -> None:
     Raises:
         NotFoundError: there is no such session in the workspace.
     """
-    found = sa.select(sessions.c.id).where(
-        sessions.c.workspace_id == workspace_id, sessions.c.id == session_id, sessions.c.deleted_at.is_(None)
-    )
-    if db.execute(found).first() is None:
+    if db.execute(_CHECK, {"workspace": workspace_id, "session": session_id}).first() is None:
         raise NotFoundError(f"no session {session_id!r}")
 
 
@@ -149,12 +160,7 @@ def was_deleted(db: Connection, workspace_id: str, session_id: str) -> bool:
 
 def find_session_runtime(db: Connection, workspace_id: str, session_id: str) -> RowMapping | None:
     """Return the registered runtime in which a session lives, or None if there is no such session."""
-    statement = (
-        sa.select(runtimes)
-        .join_from(sessions, runtimes, runtimes.c.id == sessions.c.runtime_id)
-        .where(sessions.c.workspace_id == workspace_id, sessions.c.id == session_id)
-    )
-    return db.execute(statement).mappings().first()
+    return db.execute(_GET_RUNTIME, {"workspace": workspace_id, "session": session_id}).mappings().first()
 
 
 @dataclass(frozen=True, slots=True)
