@@ -75,16 +75,16 @@ class Tail:
             self._task = None
 
     async def _take(self, hints: list[Hint]) -> None:
-        for number, hint in enumerate(hints, start=1):
+        for hint in hints:
             if isinstance(hint, int):
-                # With previews behind it, no further than the hint: they belong before what follows.
-                await self._advance(hint, hint if number < len(hints) else None)
+                await self._advance(hint)
             else:
                 self._show(hint)
 
-    async def _advance(self, hint: int, upto: int | None) -> None:
+    async def _advance(self, hint: int) -> None:
         assert self.position is not None
-        if hint > self.position and await self._read(upto):
+        # No further than the hint: previews may be on their way that belong before what follows.
+        if hint > self.position and await self._read(hint):
             return
         # Nothing new in the log: something else of the session changed.
         state = await self.store.read(partial(_state, session_id=self.session_id))

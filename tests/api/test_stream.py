@@ -425,15 +425,16 @@ async def test_official_client_follows_a_turn(api: Streaming) -> None:
                 {"type": "event_delta", "event_id": "sevt_m", "delta": delta},
             ],
         )
-        await api.write(
-            message("hello", event_id="sevt_m"),
-            NewFrame("session.status_idle", {"stop_reason": {"type": "end_turn"}}),
-        )
         seen = []
         partial = None
         texts = []
         async for event in events:
             seen.append(event.type)
+            if event.type == "event_delta":
+                await api.write(
+                    message("hello", event_id="sevt_m"),
+                    NewFrame("session.status_idle", {"stop_reason": {"type": "end_turn"}}),
+                )
             partial = accumulate_managed_agents_event(partial, event)
             if partial is not None and partial.content and partial.content[0].type == "text":
                 texts.append(partial.content[0].text)
