@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -62,6 +63,8 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
     async with contextlib.AsyncExitStack() as running:
         for worker in _workers(client, settings, kinds, turn_activities, intent_activities):
             await running.enter_async_context(worker)
+        # What was made so far lives as long as the process: the collector need not walk it again and again.
+        gc.freeze()
         _log.info("worker_ready", kinds=kinds)
         await stopping.wait()
         _log.info("worker_stopping")

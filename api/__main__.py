@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -83,6 +84,8 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
         timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
         server_header=False,
     )
+    # What was made so far lives as long as the process: the collector need not walk it again and again.
+    gc.freeze()
     _log.info("api_ready", host=settings.host, port=listening.getsockname()[1])
     await _Server(config, state).serve([listening])
 

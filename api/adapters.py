@@ -35,6 +35,14 @@ def adapter_of(kind: str) -> type[Runtime]:
         ) from error
 
 
+class CapabilitiesUnknownError(Exception):
+    """What a runtime can do has not been read since it was changed: ask `Adapters.capabilities` first."""
+
+    def __init__(self, runtime: RowMapping) -> None:
+        super().__init__(runtime["id"])
+        self.runtime = runtime
+
+
 class Adapters:
     """Makes adapters, and remembers what each registered runtime can do until it is changed."""
 
@@ -70,16 +78,27 @@ class Adapters:
                 f"runtime kind {runtime['kind']!r} cannot be used with this `base_url`, `credential` and `options`"
             ) from error
 
+    def known_capabilities(self, runtime: RowMapping) -> Capabilities:
+        """Return what the runtime can do, as its options leave it; for use within a transaction.
+
+        Raises:
+            CapabilitiesUnknownError: that takes an adapter, which a transaction must not wait for.
+        """
+        found = self._capabilities.get((runtime["id"], runtime["revision"]))
+        if found is None:
+            raise CapabilitiesUnknownError(runtime)
+        return found
+
     async def capabilities(self, runtime: RowMapping) -> Capabilities:
         """Return what the runtime can do, as its options leave it."""
-        key = (runtime["id"], runtime["revision"])
-        found = self._capabilities.get(key)
-        if found is None:
+        try:
+            return self.known_capabilities(runtime)
+        except CapabilitiesUnknownError:
             instance = _adapter(runtime, None)
-            found = self._capabilities[key] = instance.capabilities
-            await instance.close()
-            if len(self._capabilities) > _KEPT:
-                self._capabilities.popitem(last=False)
+        found = self._capabilities[runtime["id"], runtime["revision"]] = instance.capabilities
+        await instance.close()
+        if len(self._capabilities) > _KEPT:
+            self._capabilities.popitem(last=False)
         return found
 
 

@@ -17,16 +17,17 @@ from security.vault import open_vault
 from settings import Settings
 from store.engine import Store, open_store
 
+# Tried in this order: the busiest first.
 ROUTERS: tuple[APIRouter, ...] = (
-    health.router,
+    events.router,
+    stream.router,
+    sessions.router,
     agents.router,
     environments.router,
     runtimes.router,
     workspaces.router,
     keys.router,
-    sessions.router,
-    events.router,
-    stream.router,
+    health.router,
 )
 
 

@@ -18,9 +18,10 @@ _log = structlog.stdlib.get_logger("api")
 class RequestInfo:
     """What is known of a request so far."""
 
-    __slots__ = ("id", "status", "workspace_id")
+    __slots__ = ("arrived", "id", "status", "workspace_id")
 
     def __init__(self) -> None:
+        self.arrived = time.monotonic()
         self.id = new_id("req")
         self.workspace_id: str | None = None
         self.status = 0
@@ -44,7 +45,6 @@ class RequestLog:
             return
         info = scope[_INFO] = RequestInfo()
         structlog.contextvars.bind_contextvars(request_id=info.id)
-        started = time.perf_counter()
         try:
             await self._answered(scope, receive, _with_request_id(send, info), info)
         finally:
@@ -53,7 +53,7 @@ class RequestLog:
                 method=scope["method"],
                 path=scope["path"],
                 status=info.status,
-                ms=round((time.perf_counter() - started) * 1000, 2),
+                ms=round((time.monotonic() - info.arrived) * 1000, 2),
                 workspace_id=info.workspace_id,
             )
             structlog.contextvars.unbind_contextvars("request_id")

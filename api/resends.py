@@ -1,7 +1,6 @@
 """One effect for each POST that creates something, however often it is sent: see `store.stored_answers`."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -11,6 +10,7 @@ from sqlalchemy import Connection
 
 from api.auth import CallerDep
 from api.deps import AppState
+from api.request_log import request_info
 from protocol.errors import InvalidRequestError
 from store import stored_answers
 from store.resends import Attempt, RunningAttempts, fingerprint_of
@@ -24,22 +24,14 @@ _MOST_RETRIES = 1000
 _running = RunningAttempts()
 
 
-async def _arrived() -> float:
-    return time.monotonic()
-
-
 async def attempt_of(
     request: Request,
-    arrived: Annotated[float, Depends(_arrived)],
     caller: CallerDep,
     idempotency_key: Annotated[
         str | None, Header(description="The same key with the same body gets the same answer, for 24 hours.")
     ] = None,
 ) -> Attempt:
-    """Return what tells this request from, and joins it with, others that are equal.
-
-    A route asks for it before anything that takes time, so that it counts from the request's arrival.
-    """
+    """Return what tells this request from, and joins it with, others that are equal."""
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= _MAX_KEY:
         raise InvalidRequestError(f"`Idempotency-Key` must have 1 to {_MAX_KEY} characters")
     headers = request.headers
@@ -50,7 +42,7 @@ async def attempt_of(
         idempotency_key=idempotency_key,
         retry_count=await retry_count(request),
         timeout_s=_timeout_s(timeout or ""),
-        arrived=arrived,
+        arrived=request_info(request.scope).arrived,
     )
 
 

@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from store.sqlite_writer import SqliteWriter, sqlite_engine
+from store.sqlite_writer import SqliteWriter, driver_of, sqlite_engine
 
 T = TypeVar("T")
 
@@ -69,11 +69,12 @@ class SqliteStore(Store):
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._engine.connect()
-        connection.exec_driver_sql("BEGIN")
+        begun = driver_of(connection)
+        begun.execute("BEGIN")
         try:
             return work(connection)
         finally:
-            connection.exec_driver_sql("ROLLBACK")
+            begun.execute("ROLLBACK")
 
     async def close(self) -> None:
         await asyncio.to_thread(self._writer.close)

@@ -72,6 +72,25 @@ class LockedSession:
         self._changes = {}
 
 
+class NewSession(LockedSession):
+    """A session that is being made: nobody else sees it before the commit, and the first `save` inserts it."""
+
+    def __init__(self, row: Json) -> None:
+        super().__init__({**_EMPTY, **row})
+        self._inserted = False
+
+    def save(self, db: Connection) -> None:
+        """Insert the row; from then on, write the changes."""
+        if self._inserted:
+            super().save(db)
+            return
+        db.execute(_INSERT_SESSION, [{name: self.row[name] for name in _EMPTY}])
+        self._inserted = True
+        self._changes = {}
+
+
+_EMPTY: Json = dict.fromkeys(sessions.c.keys())
+_INSERT_SESSION = sa.insert(sessions)
 _LARGE = ("agent", "agent_options", "metadata", "vault_ids", "title", "environment_id")
 """Columns that the engine's transactions need not read back each time."""
 _ENGINE_COLUMNS = {

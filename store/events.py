@@ -63,7 +63,25 @@ def accept(db: Connection, session_id: str, workspace_id: str, batch: Sequence[I
     """
     locked = lock_visible(db, session_id, workspace_id)
     _refuse_when_ended(locked)
-    _refuse_overflow(db, locked, batch, max_queued)
+    waiting = db.execute(_COUNT_QUEUED, {"session": locked.id}).scalar_one()
+    return _accept(db, locked, batch, waiting, max_queued)
+
+
+def accept_initial(db: Connection, created: LockedSession, batch: Sequence[Input], *, max_queued: int) -> Accepted:
+    """Store the first inputs of a session made in the same transaction, as `accept` does.
+
+    Raises:
+        InvalidRequestError: an answer, which can answer nothing yet.
+        TooManyQueuedError: more than `max_queued` inputs would wait.
+    """
+    return _accept(db, created, batch, 0, max_queued)
+
+
+def _accept(db: Connection, locked: LockedSession, batch: Sequence[Input], waiting: int, max_queued: int) -> Accepted:
+    if waiting + len(batch) > max_queued:
+        raise TooManyQueuedError(
+            f"{waiting} events already wait in this session and {max_queued} may; wait until it has worked some off"
+        )
     open_turn = locked["open_turn_id"]
     frames = [NewFrame(item.type, item.payload, queued=True) for item in batch]
     first_seq = locked["last_seq"] + 1
@@ -106,14 +124,6 @@ def _refuse_when_ended(locked: LockedSession) -> None:
         raise InvalidRequestError("the session is archived and takes no events; create a new session")
     if locked["ended_at"] is not None or locked["stopping_at"] is not None:
         raise InvalidRequestError("the session was stopped and takes no events; create a new session")
-
-
-def _refuse_overflow(db: Connection, locked: LockedSession, batch: Sequence[Input], max_queued: int) -> None:
-    waiting = db.execute(_COUNT_QUEUED, {"session": locked.id}).scalar_one()
-    if waiting + len(batch) > max_queued:
-        raise TooManyQueuedError(
-            f"{waiting} events already wait in this session and {max_queued} may; wait until it has worked some off"
-        )
 
 
 def _store(db: Connection, locked: LockedSession, item: Input, event_id: str, seq: int) -> None:

@@ -40,6 +40,12 @@ def sqlite_engine(url: str, serialise: Callable[[object], str], deserialise: Cal
     return engine
 
 
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """Return the driver's own connection: transactions are begun and ended there, at a tenth of the cost."""
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
+
+
 class _Job:
     __slots__ = ("error", "future", "result", "work")
 
@@ -72,7 +78,7 @@ class SqliteWriter:
 
     def _run(self) -> None:
         with self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA busy_timeout=0")
+            driver_of(connection).execute("PRAGMA busy_timeout=0")
             ending = False
             while not ending:
                 group, ending = self._next_group()
@@ -94,41 +100,42 @@ class SqliteWriter:
         return group, True
 
     def _commit_group(self, connection: Connection, group: list[_Job]) -> None:
+        driver = driver_of(connection)
         try:
-            _begin_immediate(connection)
+            _begin_immediate(driver)
             try:
                 for job in group:
-                    _run_job(connection, job)
-                connection.exec_driver_sql("COMMIT")
-            except sa.exc.SQLAlchemyError:
-                connection.exec_driver_sql("ROLLBACK")
+                    _run_job(connection, driver, job)
+                driver.execute("COMMIT")
+            except sqlite3.Error:
+                driver.execute("ROLLBACK")
                 raise
-        except sa.exc.SQLAlchemyError as error:
+        except sqlite3.Error as error:
             for job in group:
-                job.error = job.error or error
+                job.error = job.error or sa.exc.DBAPIError.instance(None, None, error, sqlite3.Error)
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _begin_immediate(driver: sqlite3.Connection) -> None:
     """Take the write lock; SQLite's own waiting sleeps up to 100 ms at a time, which a short group need not."""
     give_up = time.monotonic() + _BUSY_LIMIT_S
     while True:
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            driver.execute("BEGIN IMMEDIATE")
             return
-        except sa.exc.OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() > give_up:
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
                 raise
             time.sleep(_BUSY_STEP_S)
 
 
-def _run_job(connection: Connection, job: _Job) -> None:
-    connection.exec_driver_sql("SAVEPOINT job")
+def _run_job(connection: Connection, driver: sqlite3.Connection, job: _Job) -> None:
+    driver.execute("SAVEPOINT job")
     try:
         job.result = job.work(connection)
     except BaseException as error:  # noqa: BLE001 - handed to whoever submitted it
         job.error = error
-        connection.exec_driver_sql("ROLLBACK TO job")
-    connection.exec_driver_sql("RELEASE job")
+        driver.execute("ROLLBACK TO job")
+    driver.execute("RELEASE job")
 
 
 def _resolve(group: list[_Job]) -> None:

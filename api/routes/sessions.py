@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy import Connection, RowMapping
 from temporalio.envconfig import ClientConfig
 
+from api.adapters import CapabilitiesUnknownError
 from api.auth import CallerDep
 from api.body import JsonRoute
 from api.capability_check import check_capabilities
@@ -20,15 +21,13 @@ from api.resends import AttemptDep, Done, RetryCountDep, answer_once
 from api.session_capabilities import check_takes
 from api.session_filters import Order, SessionListDep, read_page
 from api.wakes import announce, follow
-from protocol.errors import ApiError
 from protocol.inputs import payload_of
 from protocol.session_answer import session_answer, turn_answer
 from protocol.sessions import Session, SessionCreateParams, SessionPage, SessionUpdateParams, StoppedSession, TurnPage
-from runtimes.capabilities import Capabilities
 from settings import Settings
 from store import endings
 from store.endings import Ending
-from store.events import Accepted, Input, accept
+from store.events import Accepted, Input, accept_initial
 from store.repositories import sessions
 from store.repositories.turns import list_turns, told_of
 
@@ -45,7 +44,7 @@ def _namespace() -> str:
     return ClientConfig.load_client_connect_config().get("namespace") or "default"
 
 
-def _shown(settings: Settings, row: RowMapping) -> Json:
+def _shown(settings: Settings, row: Mapping[str, Any] | RowMapping) -> Json:
     ui = settings.temporal_ui_url.rstrip("/")
     return session_answer(dict(row), f"{ui}/namespaces/{_namespace()}/workflows")
 
@@ -55,37 +54,28 @@ async def create_session(
     params: SessionCreateParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
 ) -> Response:
     """Create a session; with initial events, it begins to work at once."""
-    checked = await _checked_capabilities(state, caller.workspace_id, params)
     batch = [Input(event.type, payload_of(event)) for event in params.initial_events or ()]
-    max_queued = state.settings.max_queued_events
 
     def store_session(db: Connection) -> Done[tuple[str, Accepted]]:
-        if isinstance(checked, ApiError):
-            raise checked
-        single = checked.answers == "single"
-        session_id = sessions.create_session(db, caller.workspace_id, params, single_answers=single)
-        accepted = accept(db, session_id, caller.workspace_id, batch, max_queued=max_queued) if batch else None
-        body = _shown(state.settings, sessions.get_session(db, caller.workspace_id, session_id))
-        return Done(body, session_id, (session_id, accepted) if accepted else None)
+        plan = sessions.plan_session(db, caller.workspace_id, params)
+        capabilities = state.adapters.known_capabilities(plan.runtime)
+        check_capabilities(plan.agent, plan.runtime["kind"], capabilities)
+        check_takes(capabilities, plan.runtime["alias"], params.initial_events or (), "initial_events")
+        created = sessions.new_session(plan, params, single_answers=capabilities.answers == "single")
+        accepted = accept_initial(db, created, batch, max_queued=state.settings.max_queued_events) if batch else None
+        created.save(db)
+        body = _shown(state.settings, {**created.row, "waiting": len(batch)})
+        return Done(body, created.id, (created.id, accepted) if accepted else None)
 
-    body, effect = await answer_once(state, attempt, store_session)
+    while True:
+        try:
+            body, effect = await answer_once(state, attempt, store_session)
+            break
+        except CapabilitiesUnknownError as error:
+            await state.adapters.capabilities(error.runtime)
     if effect is not None:
         follow(state, *effect)
     return answer(body)
-
-
-async def _checked_capabilities(
-    state: AppState, workspace_id: str, params: SessionCreateParams
-) -> Capabilities | ApiError:
-    """Return what the session's runtime can do, or why there can be no session; who repeats a request needs neither."""
-    try:
-        plan = await state.store.read(partial(sessions.plan_session, workspace_id=workspace_id, params=params))
-        capabilities = await state.adapters.capabilities(plan.runtime)
-        check_capabilities(plan.agent, plan.runtime["kind"], capabilities)
-        check_takes(capabilities, plan.runtime["alias"], params.initial_events or (), "initial_events")
-    except ApiError as error:
-        return error
-    return capabilities
 
 
 @router.get("", response_model=SessionPage)

@@ -16,8 +16,10 @@ Json = dict[str, Any]
 DEFAULT_ALIAS = "default"
 _TOLD_ALIASES = 20
 _IN_WORKSPACE = sa.select(runtimes).where(runtimes.c.workspace_id == sa.bindparam("workspace"))
-_BY_ALIAS = _IN_WORKSPACE.where(runtimes.c.alias == sa.bindparam("alias"))
-_FIRST_TWO = _IN_WORKSPACE.limit(2)
+# What is to refer to a runtime keeps it from being deleted meanwhile.
+_CHOSEN = _IN_WORKSPACE.with_for_update(read=True, key_share=True)
+_BY_ALIAS = _CHOSEN.where(runtimes.c.alias == sa.bindparam("alias"))
+_FIRST_TWO = _CHOSEN.limit(2)
 
 
 def create_runtime(db: Connection, workspace_id: str, runtime_id: str, values: Json) -> RowMapping:

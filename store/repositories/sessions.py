@@ -15,7 +15,7 @@ from protocol.session_agent import snapshot_of, with_overrides, with_update
 from protocol.sessions import AgentWithOverridesParams, SessionCreateParams, SessionUpdateParams
 from store import event_log
 from store.clock import now_us
-from store.event_log import LockedSession
+from store.event_log import LockedSession, NewSession
 from store.event_pages import CreatedAt
 from store.events import lock_visible
 from store.repositories.agents import check_writable, get_agent
@@ -37,29 +37,29 @@ _ONE = (sessions.c.workspace_id == sa.bindparam("workspace"), sessions.c.id == s
 _GET = _VISIBLE.where(*_ONE)
 _CHECK = sa.select(sessions.c.id).where(*_ONE, sessions.c.deleted_at.is_(None))
 _GET_RUNTIME = sa.select(runtimes).join_from(sessions, runtimes, runtimes.c.id == sessions.c.runtime_id).where(*_ONE)
-_INSERT = sa.insert(sessions)
-_NOW = sa.select(now_us())
-_ENVIRONMENT = sa.select(environments.c.id, environments.c.archived_at).where(
-    environments.c.workspace_id == sa.bindparam("workspace")
+# Its lock is shared with other creations, but not with who deletes or archives the environment meanwhile.
+_ENVIRONMENT = (
+    sa.select(environments.c.id, environments.c.archived_at, now_us().label("now"))
+    .where(environments.c.workspace_id == sa.bindparam("workspace"))
+    .with_for_update(read=True)
 )
 _DEFAULT_ENVIRONMENT = _ENVIRONMENT.where(environments.c.is_default)
 _NAMED_ENVIRONMENT = _ENVIRONMENT.where(environments.c.id == sa.bindparam("environment"))
-# Shared with other creations, but not with who deletes or archives the environment meanwhile.
-_LOCK_DEFAULT_ENVIRONMENT = _DEFAULT_ENVIRONMENT.with_for_update(read=True)
-_LOCK_NAMED_ENVIRONMENT = _NAMED_ENVIRONMENT.with_for_update(read=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
     """What a new session is made of: its copy of the agent, and where it runs."""
 
+    workspace_id: str
     agent: Json
     runtime: RowMapping
     environment_id: str
+    now: int
 
 
-def plan_session(db: Connection, workspace_id: str, params: SessionCreateParams, *, lock: bool = False) -> SessionPlan:
-    """Resolve what a new session refers to; with `lock`, its environment stays until the transaction ends.
+def plan_session(db: Connection, workspace_id: str, params: SessionCreateParams) -> SessionPlan:
+    """Resolve what a new session refers to; its environment stays until the transaction ends.
 
     Raises:
         NotFoundError: no such agent, version or environment in the workspace.
@@ -73,16 +73,15 @@ def plan_session(db: Connection, workspace_id: str, params: SessionCreateParams,
     if isinstance(chosen, AgentWithOverridesParams):
         snapshot = with_overrides(snapshot, chosen)
     runtime = choose_runtime(db, workspace_id, snapshot["runtime"]["alias"])
-    return SessionPlan(snapshot, runtime, _environment_id(db, workspace_id, params.environment_id, lock=lock))
+    environment = _lock_environment(db, workspace_id, params.environment_id)
+    return SessionPlan(workspace_id, snapshot, runtime, environment.id, environment.now)
 
 
-def _environment_id(db: Connection, workspace_id: str, asked: str | None, *, lock: bool) -> str:
+def _lock_environment(db: Connection, workspace_id: str, asked: str | None) -> sa.Row[Any]:
     if asked is None:
-        statement = _LOCK_DEFAULT_ENVIRONMENT if lock else _DEFAULT_ENVIRONMENT
-        row = db.execute(statement, {"workspace": workspace_id}).first()
+        row = db.execute(_DEFAULT_ENVIRONMENT, {"workspace": workspace_id}).first()
     else:
-        statement = _LOCK_NAMED_ENVIRONMENT if lock else _NAMED_ENVIRONMENT
-        row = db.execute(statement, {"workspace": workspace_id, "environment": asked}).first()
+        row = db.execute(_NAMED_ENVIRONMENT, {"workspace": workspace_id, "environment": asked}).first()
     if row is None:
         raise NotFoundError(f"no environment {asked or 'default'!r}", error_code="environment_not_found")
     if row.archived_at is not None:
@@ -90,23 +89,19 @@ def _environment_id(db: Connection, workspace_id: str, asked: str | None, *, loc
             f"environment {asked!r} is archived: choose another, or leave `environment_id` out",
             error_code="environment_archived",
         )
-    return str(row.id)
+    return row
 
 
-def create_session(db: Connection, workspace_id: str, params: SessionCreateParams, *, single_answers: bool) -> str:
-    """Create an idle session and return its id; `single_answers`: its runtime takes answers one at a time.
+def new_session(plan: SessionPlan, params: SessionCreateParams, *, single_answers: bool) -> NewSession:
+    """Return an idle session, to be saved in the transaction of its plan.
 
-    Raises:
-        NotFoundError: no such agent, version or environment in the workspace.
-        InvalidRequestError: the agent or environment is archived, or the agent's runtime is gone.
+    `single_answers`: its runtime takes answers one at a time.
     """
-    plan = plan_session(db, workspace_id, params, lock=True)
-    now = db.execute(_NOW).scalar_one()
-    session_id = new_id("sesn")
     chosen = plan.agent["runtime"]
     values = {
-        "id": session_id,
-        "workspace_id": workspace_id,
+        "now": plan.now,
+        "id": new_id("sesn"),
+        "workspace_id": plan.workspace_id,
         "agent_id": plan.agent["id"],
         "agent_version": plan.agent["version"],
         "agent": plan.agent,
@@ -122,10 +117,9 @@ def create_session(db: Connection, workspace_id: str, params: SessionCreateParam
         "single_answers": single_answers,
         **dict.fromkeys(("last_seq", "last_event_at", "fence", "turn_count", "active_us"), 0),
         "usage": {},
-        **dict.fromkeys(("moved_at", "created_at", "updated_at"), now),
+        **dict.fromkeys(("moved_at", "created_at", "updated_at"), plan.now),
     }
-    db.execute(_INSERT, [values])
-    return session_id
+    return NewSession(values)
 
 
 def get_session(db: Connection, workspace_id: str, session_id: str) -> RowMapping:
