@@ -34,7 +34,9 @@ def sqlite_engine(url: str, serialise: Callable[[object], str], deserialise: Cal
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
+        # The first of all must wait for others that open a new file as well: here SQLite itself does not.
+        _patiently(connection, "PRAGMA journal_mode=WAL")
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
@@ -102,7 +104,8 @@ class SqliteWriter:
     def _commit_group(self, connection: Connection, group: list[_Job]) -> None:
         driver = driver_of(connection)
         try:
-            _begin_immediate(driver)
+            # SQLite's own waiting sleeps up to 100 ms at a time, which a short group need not.
+            _patiently(driver, "BEGIN IMMEDIATE")
             try:
                 for job in group:
                     _run_job(connection, driver, job)
@@ -115,12 +118,12 @@ class SqliteWriter:
                 job.error = job.error or sa.exc.DBAPIError.instance(None, None, error, sqlite3.Error)
 
 
-def _begin_immediate(driver: sqlite3.Connection) -> None:
-    """Take the write lock; SQLite's own waiting sleeps up to 100 ms at a time, which a short group need not."""
+def _patiently(driver: sqlite3.Connection, statement: str) -> None:
+    """Run a statement that takes a lock, again and again while another connection holds it."""
     give_up = time.monotonic() + _BUSY_LIMIT_S
     while True:
         try:
-            driver.execute("BEGIN IMMEDIATE")
+            driver.execute(statement)
             return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > give_up:
