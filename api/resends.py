@@ -1,11 +1,13 @@
 """One effect for each POST that creates something, however often it is sent: see `store.stored_answers`."""
 
+import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Header, Request
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection
 
 from api.auth import CallerDep
@@ -73,6 +75,8 @@ class Done(Generic[Effect]):
     body: Json
     session_id: str | None = None
     effect: Effect | None = None
+    secret: bool = False
+    """Whether the answer shows a secret, and so is kept sealed."""
 
 
 async def answer_once(
@@ -86,10 +90,28 @@ async def answer_once(
     def find_or_work(db: Connection) -> tuple[Json, Made | None]:
         kept = stored_answers.find(db, attempt)
         if kept is not None:
-            return kept, None
+            return _opened(state, attempt, kept), None
         done = work(db)
-        stored_answers.keep(db, attempt, done.body, session_id=done.session_id)
+        body = _sealed(state, attempt, done.body) if done.secret else done.body
+        stored_answers.keep(db, attempt, body, session_id=done.session_id)
         return done.body, done.effect
 
     async with _running.turn_of(attempt):
         return await state.store.write(find_or_work)
+
+
+_SEALED = "$sealed"
+
+
+def _sealed(state: AppState, attempt: Attempt, body: Json) -> Json:
+    sealed = state.adapters.vault.seal(to_json(body).decode(), attempt.api_key_id, attempt.fingerprint)
+    return {_SEALED: base64.b64encode(sealed).decode()}
+
+
+def _opened(state: AppState, attempt: Attempt, kept: Json) -> Json:
+    if kept.keys() != {_SEALED}:
+        return kept
+    opened: Json = from_json(
+        state.adapters.vault.open(base64.b64decode(kept[_SEALED]), attempt.api_key_id, attempt.fingerprint)
+    )
+    return opened
