@@ -34,7 +34,7 @@ class AgentWithOverridesParams(Request):
     type: Literal["agent_with_overrides"]
     id: ReferencedId
     version: Version | None = None
-    model: Name | ModelConfig = ""
+    model: Name | ModelConfig = Field(default_factory=str)
     system: System | None = None
     tools: Tools = Field(default_factory=list)
     mcp_servers: McpServers = Field(default_factory=list)
