@@ -1,5 +1,6 @@
 """Workspaces, the tenant boundary, and the keys that open them."""
 
+import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from store.tables.columns import table_of, time_column
@@ -9,6 +10,7 @@ class WorkspaceRow(SQLModel, table=True):
     """A tenant: owns everything else."""
 
     __tablename__ = "workspaces"
+    __table_args__ = (sa.Index("workspaces_by_time", "created_at", "id"),)
     id: str = Field(primary_key=True)
     name: str
     created_at: int = time_column()
@@ -18,8 +20,12 @@ class ApiKeyRow(SQLModel, table=True):
     """A key of one workspace, stored as a hash; `hint` is its last four characters."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (
+        sa.Index("api_keys_by_workspace", "workspace_id", "created_at", "id"),
+        sa.Index("api_keys_by_time", "created_at", "id"),
+    )
     id: str = Field(primary_key=True)
-    workspace_id: str = Field(foreign_key="workspaces.id", index=True)
+    workspace_id: str = Field(foreign_key="workspaces.id")
     name: str
     hash: str = Field(unique=True)
     hint: str

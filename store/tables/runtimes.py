@@ -10,7 +10,10 @@ class RuntimeRow(SQLModel, table=True):
     """A connection to a place where agents run, under an alias."""
 
     __tablename__ = "runtimes"
-    __table_args__ = (sa.UniqueConstraint("workspace_id", "alias"),)
+    __table_args__ = (
+        sa.UniqueConstraint("workspace_id", "alias"),
+        sa.Index("runtimes_by_workspace", "workspace_id", "created_at", "id"),
+    )
     id: str = Field(primary_key=True)
     workspace_id: str = Field(foreign_key="workspaces.id")
     alias: str
