@@ -8,15 +8,15 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 PACKAGES = activities api benchmarks protocol runtimes security store temporal_client up workflows $(wildcard *.py)
 NO_DATABASE = tests/fake_model tests/protocol tests/replay tests/runtimes tests/test_conventions.py tests/up
-FAST = not opencode and not slow and not schemathesis
+FAST = not clients and not opencode and not slow and not schemathesis
 
 # Nothing of a person's own index settings may leak into a lock.
 COMPILE = env -u UV_FIND_LINKS -u UV_INDEX -u UV_DEFAULT_INDEX $(BIN)/uv --no-config pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-postgres test-migrations test-opencode test-schemathesis lint format migrate chaos bench smoke \
-	install-opencode lock clean
+.PHONY: help setup up test test-postgres test-migrations test-opencode test-clients test-schemathesis lint format migrate chaos \
+	bench smoke install-opencode install-clients lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-migrations: $(READY) ## migrations up, down and up again, on both databases
 
 test-opencode: $(READY) ## the tests that need `make install-opencode`
 	$(BIN)/pytest -m opencode $(PYTEST_ARGS)
+
+test-clients: $(READY) ## the older SDKs, which need `make install-clients`
+	$(BIN)/pytest -m clients $(PYTEST_ARGS)
 
 test-schemathesis: $(READY) ## throw generated requests at every route of the API
 	$(BIN)/pytest -m schemathesis $(PYTEST_ARGS)
@@ -66,6 +69,9 @@ smoke: $(READY) ## one conversation with a running Waystation (URL=, KEY=)
 
 install-opencode: $(READY) ## install the OpenCode server that the tests use
 	$(BIN)/python -m runtimes.opencode.install
+
+install-clients: $(READY) ## install the older generations of the official SDKs
+	$(BIN)/python -m tests.clients.install
 
 lock: $(BIN)/uv ## make the locks anew (UPGRADE=--upgrade for newer versions)
 	echo uv==$(UV_VERSION) | $(COMPILE) - -o requirements/uv.txt
