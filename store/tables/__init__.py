@@ -24,6 +24,14 @@ from store.tables.engine import (
     vendor_events,
 )
 from store.tables.events import EventRow, events
+from store.tables.memory_stores import (
+    MemoryRow,
+    MemoryStoreRow,
+    MemoryVersionRow,
+    memories,
+    memory_stores,
+    memory_versions,
+)
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
 from store.tables.sessions import SessionRow, sessions
@@ -40,6 +48,9 @@ __all__ = [
     "InputRow",
     "IntentRow",
     "LeaseRow",
+    "MemoryRow",
+    "MemoryStoreRow",
+    "MemoryVersionRow",
     "NativeAgentRow",
     "OrphanRow",
     "RuntimeRow",
@@ -57,6 +68,9 @@ __all__ = [
     "inputs",
     "intents",
     "leases",
+    "memories",
+    "memory_stores",
+    "memory_versions",
     "native_agents",
     "orphans",
     "runtimes",
