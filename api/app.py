@@ -13,6 +13,7 @@ from api.openapi import describe_api
 from api.request_log import RequestLog
 from api.routes import (
     agents,
+    credentials,
     environments,
     events,
     health,
@@ -23,6 +24,7 @@ from api.routes import (
     runtimes,
     sessions,
     stream,
+    vaults,
     workspaces,
 )
 from protocol.version import VERSION
@@ -40,6 +42,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     memories.router,
     memory_versions.router,
     memory_stores.router,
+    credentials.router,
+    vaults.router,
     runtimes.router,
     workspaces.router,
     keys.router,

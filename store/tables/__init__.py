@@ -35,6 +35,7 @@ from store.tables.memory_stores import (
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
 from store.tables.sessions import SessionRow, sessions
+from store.tables.vaults import CredentialRow, VaultRow, credentials, vaults
 
 __all__ = [
     "ASKED",
@@ -43,6 +44,7 @@ __all__ = [
     "AgentVersionRow",
     "ApiKeyRow",
     "AskRow",
+    "CredentialRow",
     "EnvironmentRow",
     "EventRow",
     "InputRow",
@@ -57,12 +59,14 @@ __all__ = [
     "SessionRow",
     "StoredAnswerRow",
     "TurnRow",
+    "VaultRow",
     "VendorEventRow",
     "WorkspaceRow",
     "agent_versions",
     "agents",
     "api_keys",
     "asks",
+    "credentials",
     "environments",
     "events",
     "inputs",
@@ -77,6 +81,7 @@ __all__ = [
     "sessions",
     "stored_answers",
     "turns",
+    "vaults",
     "vendor_events",
     "workspaces",
 ]
