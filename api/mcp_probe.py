@@ -18,6 +18,7 @@ Json = dict[str, Any]
 _PROTOCOL: Final = "2025-06-18"
 _MAX_REPLY: Final = 1024 * 1024
 _MAX_REDIRECTS: Final = 3
+_CLOSE_S: Final = 1.0
 _REDIRECTS: Final = (307, 308)
 _INITIALIZE: Final[Json] = {
     "protocolVersion": _PROTOCOL,
@@ -61,7 +62,8 @@ async def probe(
     try:
         async with asyncio.timeout_at(deadline):
             await connection.walk()
-            return None
+        await connection.close()
+        return None
     except AddressRefusedError:
         raise
     except _StepError as error:
@@ -74,9 +76,9 @@ class _Connection:
     """One MCP connection; `method` is the call it has come to."""
 
     def __init__(self, client: httpx2.AsyncClient, url: str, token: str, secrets: Collection[str]) -> None:
-        self.method = ""
+        self.method = "initialize"
         self._client = client
-        self._url = httpx2.URL(url)
+        self._url = url
         self._secrets = secrets
         self._headers = {
             "authorization": f"Bearer {token}",
@@ -85,7 +87,7 @@ class _Connection:
         }
 
     async def walk(self) -> None:
-        """Initialise, list the tools if there are any, and close.
+        """Initialise, and list the tools if there are any.
 
         Raises:
             _StepError: the server answered `method` with an error.
@@ -97,9 +99,13 @@ class _Connection:
         await self._send("notifications/initialized")
         if isinstance(capabilities, dict) and "tools" in capabilities:
             await self._call("tools/list", {})
+
+    async def close(self) -> None:
+        """Tell the server that its session is over, if it made one; whether it listens does not matter."""
         if "mcp-session-id" in self._headers:
-            with contextlib.suppress(httpx2.HTTPError):
-                await self._client.delete(self._url, headers=self._headers)
+            with contextlib.suppress(httpx2.HTTPError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_S), self._client.stream("DELETE", self._url, headers=self._headers):
+                    pass
 
     async def _call(self, method: str, params: Json) -> Json:
         response, body, reply = await self._send(method, {"id": 1, "params": params})
@@ -126,13 +132,14 @@ class _Connection:
             self._headers["mcp-session-id"] = session_id
         return response, body, reply
 
-    def _redirected(self, response: httpx2.Response) -> httpx2.URL | None:
+    def _redirected(self, response: httpx2.Response) -> str | None:
         """Return where a redirect leads, if the token may go there: to the same scheme, host and port."""
         if response.status_code not in _REDIRECTS:
             return None
-        target = self._url.join(response.headers.get("location", ""))
-        same = (target.scheme, target.host, target.port) == (self._url.scheme, self._url.host, self._url.port)
-        return target if same else None
+        here = httpx2.URL(self._url)
+        target = here.join(response.headers.get("location", ""))
+        same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
+        return str(target) if same else None
 
 
 async def _read_reply(response: httpx2.Response) -> tuple[bytes, Json | None]:

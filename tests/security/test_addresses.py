@@ -1,10 +1,17 @@
 import asyncio
+import datetime
+import pathlib
 import socket
+import ssl
 from typing import Any
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from security import addresses
 from security.addresses import AddressRefusedError, checked_client, is_public, resolve
 from tests.api.mcp_server import running_mcp_server
 
@@ -70,3 +77,49 @@ async def test_the_checked_address_is_the_one_connected_to(monkeypatch: pytest.M
     assert answer.status_code == 401
     assert asked == ["mcp.example"]
     assert server.hosts == [f"mcp.example:{port}"]
+
+
+def certificate_for(host: str, folder: pathlib.Path) -> pathlib.Path:
+    """Return a file with a certificate that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(pem)
+    return path
+
+
+async def test_tls_verifies_the_name_and_not_the_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    path = certificate_for("mcp.example", tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    addresses._ssl_context.cache_clear()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    answer_with(monkeypatch, "127.0.0.1")
+    try:
+        async with server, checked_client(allow_private=True, timeout_s=5) as client:
+            assert (await client.get(f"https://mcp.example:{port}/")).status_code == 204
+            with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.get(f"https://other.example:{port}/")
+    finally:
+        addresses._ssl_context.cache_clear()
