@@ -62,8 +62,13 @@ def _with_contents(db: Connection, shown: list[Json]) -> list[Json]:
     ]
 
 
+def _done(row: RowMapping) -> Done[None]:
+    """Return what is kept for resends: without content, and erased with the version it tells of."""
+    return Done(_memory_json(row), session_id=row["version_id"])
+
+
 async def _answer_changed(state: AppState, body: Json, view: View) -> Response:
-    """Answer with a memory just written. No kept answer holds a content, so that a redaction reaches all there is."""
+    """Answer with a memory just written, whose content is read again, as no kept answer holds it."""
     if view == "full":
         (body,) = await state.store.read(partial(_with_contents, shown=[body]))
     return answer(body)
@@ -89,7 +94,7 @@ async def create_memory(
             content=params.content or "",
             author=_author(caller),
         )
-        return Done(_memory_json(row), row["version_id"])
+        return _done(row)
 
     body, _ = await answer_once(state, attempt, create)
     return await _answer_changed(state, body, view)
@@ -154,7 +159,7 @@ async def update_memory(
 
     def update(db: Connection) -> Done[None]:
         row = memories.update_memory(db, caller.workspace_id, memory_store_id, memory_id, params, _author(caller))
-        return Done(_memory_json(row), row["version_id"])
+        return _done(row)
 
     body, _ = await answer_once(state, attempt, update)
     return await _answer_changed(state, body, view)
