@@ -77,13 +77,11 @@ def create_app(state: AppState) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        strict_content_type=False,
         separate_input_output_schemas=False,
-        generate_unique_id_function=lambda route: route.name,
     )
     app.state.waystation = state
     for router in ROUTERS:
-        app.include_router(router, responses=errors.ERROR_RESPONSES)
+        app.router.routes.extend(router.routes)
     errors.install(app, ROUTERS)
     describe_api(app)
     app.add_middleware(BodyLimit, max_bytes=state.settings.max_body_bytes)

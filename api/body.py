@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import error_response
+from api.errors import ERROR_RESPONSES, error_response
 from api.request_log import request_info
 from protocol.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
 
@@ -115,7 +115,17 @@ def _has_nul(value: Any) -> bool:
 
 
 class JsonRoute(APIRoute):
-    """The route class of every router: bodies are read by `JsonRequest`."""
+    """The route class of every router: bodies are read by `JsonRequest`, and the errors are those of the API.
+
+    A route is complete by itself, so the application takes it as it is: including routers would build each anew, at
+    the cost of half a second at the first request.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["responses"] = {**ERROR_RESPONSES, **options["responses"]}
+        options["generate_unique_id_function"] = lambda route: route.name
+        options["strict_content_type"] = False
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

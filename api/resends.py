@@ -1,15 +1,17 @@
-"""One effect for each POST that creates something, however often it is sent: see `store.stored_answers`."""
+"""One effect for each POST and DELETE, however often it is sent: see `store.stored_answers`."""
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Header, Request
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection
 
+from api.adapters import CapabilitiesUnknownError
 from api.auth import CallerDep
 from api.deps import AppState
 from api.request_log import request_info
@@ -40,7 +42,7 @@ async def attempt_of(
     timeout = headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout")
     return Attempt(
         api_key_id=caller.api_key_id,
-        fingerprint=fingerprint_of(caller.api_key_id, request.url.path, await request.body()),
+        fingerprint=fingerprint_of(caller.api_key_id, request.method, request.url.path, await request.body()),
         idempotency_key=idempotency_key,
         retry_count=await retry_count(request),
         timeout_s=_timeout_s(timeout or ""),
@@ -85,7 +87,8 @@ async def answer_once(
 ) -> tuple[Json, Made | None]:
     """Run `work` and keep its answer in one transaction, or return the answer kept for the request this repeats.
 
-    The effect is None for an answer that is given again. What `work` raises is not kept.
+    The effect is None for an answer that is given again. What `work` raises is not kept. It may ask for the known
+    capabilities of a runtime: where they are not known yet, they are read, and it is run again.
     """
 
     def find_or_work(db: Connection) -> tuple[Json, Made | None]:
@@ -98,7 +101,24 @@ async def answer_once(
         return done.body, done.effect
 
     async with _running.turn_of(attempt):
-        return await state.store.write(find_or_work)
+        while True:
+            try:
+                return await state.store.write(find_or_work)
+            except CapabilitiesUnknownError as error:
+                await state.adapters.capabilities(error.runtime)
+
+
+async def answer_repeatable(state: AppState, attempt: Attempt, work: Callable[[], Awaitable[Json]]) -> Json:
+    """Return the answer kept for the request this repeats, or run `work` and keep its answer.
+
+    For what does no harm twice, and cannot be one transaction: of equal requests at once, each may run it.
+    """
+    async with _running.turn_of(attempt):
+        kept = await state.store.write(partial(stored_answers.find, attempt=attempt))
+        if kept is not None:
+            return kept
+        body = await work()
+        return (await answer_once(state, attempt, lambda _db: Done(body)))[0]
 
 
 _SEALED = "$sealed"

@@ -1,6 +1,6 @@
-"""When one POST is a resend of another: by what the official SDKs show of it.
+"""When one request is a resend of another: by what the official SDKs show of it.
 
-They resend a POST whose answer they did not get, without a key. Only the count of the attempt tells: so an answer is
+They resend a request whose answer they did not get, without a key. Only the count of the attempt tells: so an answer is
 given again only to a higher count of the same request (API key, path, body), which arrives when the SDK's back-off says
 it must. An attempt that is overtaken by its own resend takes the resend's answer.
 """
@@ -25,11 +25,11 @@ _LONGEST_WAIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One arrival of a POST that creates something."""
+    """One arrival of a request that changes something."""
 
     api_key_id: str
     fingerprint: str
-    """Hash of API key, path and body."""
+    """Hash of API key, method, path and body."""
     idempotency_key: str | None = None
     retry_count: int = 0
     """How often the SDK has sent this before."""
@@ -48,9 +48,9 @@ class Given:
     timeout_s: float | None
 
 
-def fingerprint_of(api_key_id: str, path: str, body: bytes) -> str:
+def fingerprint_of(api_key_id: str, method: str, path: str, body: bytes) -> str:
     """Return what two attempts of one request have in common."""
-    return hashlib.sha256(b"\0".join((api_key_id.encode(), path.encode(), body))).hexdigest()
+    return hashlib.sha256(b"\0".join((api_key_id.encode(), method.encode(), path.encode(), body))).hexdigest()
 
 
 def repeats(retry_count: int, arrival: int, given: Given) -> bool:

@@ -1,7 +1,7 @@
 """Agents: versioned definitions, each bound to a registered runtime."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import Connection, RowMapping
@@ -11,17 +11,15 @@ from api.body import JsonRoute
 from api.capability_check import check_capabilities
 from api.deps import AppState, StateDep, answer
 from api.pages import PageDep, decode_cursor, encode_cursor, keyset, next_cursor
+from api.resends import AttemptDep, Done, answer_once
 from protocol.agents import Agent, AgentCreateParams, AgentPage, AgentUpdateParams
 from protocol.definition import Json, new_definition, updated_definition
-from protocol.errors import ConflictError
 from protocol.fields import MAX_INT32, Time
 from protocol.timestamps import to_rfc3339
 from store.repositories import agents
 from store.repositories.runtimes import choose_runtime
 
 router = APIRouter(prefix="/v1/agents", tags=["Agents"], route_class=JsonRoute)
-
-_UPDATE_ATTEMPTS = 10
 
 
 def agent_json(row: RowMapping) -> Json:
@@ -38,31 +36,29 @@ def agent_json(row: RowMapping) -> Json:
     }
 
 
-async def resolve_runtime(state: AppState, workspace_id: str, definition: Json) -> Json:
+def resolve_runtime(db: Connection, state: AppState, workspace_id: str, definition: Json) -> Json:
     """Return the definition with its runtime chosen, once that runtime is known to be able to run it.
 
     Raises:
         InvalidRequestError: there is no such runtime, or it cannot do what the definition asks for.
+        CapabilitiesUnknownError: what it can do must be read first.
     """
-    asked: dict[str, Any] | None = definition["runtime"]
-    alias = asked["alias"] if asked else None
-    runtime = await state.store.read(partial(choose_runtime, workspace_id=workspace_id, alias=alias))
-    capabilities = await state.adapters.capabilities(runtime)
-    check_capabilities(definition, runtime["kind"], capabilities)
+    asked: Json | None = definition["runtime"]
+    runtime = choose_runtime(db, workspace_id, asked["alias"] if asked else None)
+    check_capabilities(definition, runtime["kind"], state.adapters.known_capabilities(runtime))
     chosen = asked or {"alias": runtime["alias"], "native_agent_id": None, "options": {}, "fallbacks": []}
     return {**definition, "runtime": chosen}
 
 
 @router.post("", response_model=Agent)
-async def create_agent(params: AgentCreateParams, caller: CallerDep, state: StateDep) -> Response:
+async def create_agent(params: AgentCreateParams, attempt: AttemptDep, caller: CallerDep, state: StateDep) -> Response:
     """Create an agent, at version 1."""
-    definition = await resolve_runtime(state, caller.workspace_id, new_definition(params))
 
-    def create(db: Connection) -> RowMapping:
-        choose_runtime(db, caller.workspace_id, definition["runtime"]["alias"])  # it may be gone by now
-        return agents.create_agent(db, caller.workspace_id, definition)
+    def create(db: Connection) -> Done[None]:
+        definition = resolve_runtime(db, state, caller.workspace_id, new_definition(params))
+        return Done(agent_json(agents.create_agent(db, caller.workspace_id, definition)))
 
-    return answer(agent_json(await state.store.write(create)))
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("", response_model=AgentPage)
@@ -104,44 +100,39 @@ async def retrieve_agent(
 
 
 @router.post("/{agent_id}", response_model=Agent)
-async def update_agent(agent_id: str, params: AgentUpdateParams, caller: CallerDep, state: StateDep) -> Response:
+async def update_agent(
+    agent_id: str, params: AgentUpdateParams, attempt: AttemptDep, caller: CallerDep, state: StateDep
+) -> Response:
     """Update an agent: what changes becomes its next version, and an update that changes nothing makes none."""
-    attempts = 1 if params.version is not None else _UPDATE_ATTEMPTS
-    while True:
-        try:
-            return answer(agent_json(await _update(state, caller.workspace_id, agent_id, params)))
-        except ConflictError:
-            attempts -= 1
-            if not attempts:
-                raise
+
+    def update(db: Connection) -> Done[None]:
+        return Done(agent_json(_update(db, state, caller.workspace_id, agent_id, params)))
+
+    return answer((await answer_once(state, attempt, update))[0])
 
 
-async def _update(state: AppState, workspace_id: str, agent_id: str, params: AgentUpdateParams) -> RowMapping:
-    current = await state.store.read(partial(agents.get_agent, workspace_id=workspace_id, agent_id=agent_id))
+def _update(db: Connection, state: AppState, workspace_id: str, agent_id: str, params: AgentUpdateParams) -> RowMapping:
+    current = agents.lock_agent(db, workspace_id, agent_id)
     agents.check_writable(current)
     if params.version not in (None, current["version"]):
         raise agents.version_conflict(params.version, current["version"])
     definition = updated_definition(current["definition"], params)
     if definition == current["definition"]:
         return current
-    definition = await resolve_runtime(state, workspace_id, definition)
+    definition = resolve_runtime(db, state, workspace_id, definition)
     if definition == current["definition"]:
         return current
-    add = partial(
-        agents.add_agent_version,
-        workspace_id=workspace_id,
-        agent_id=agent_id,
-        based_on=current["version"],
-        definition=definition,
-    )
-    return await state.store.write(add)
+    return agents.add_agent_version(db, workspace_id, agent_id, current["version"] + 1, definition)
 
 
 @router.post("/{agent_id}/archive", response_model=Agent)
-async def archive_agent(agent_id: str, caller: CallerDep, state: StateDep) -> Response:
+async def archive_agent(agent_id: str, attempt: AttemptDep, caller: CallerDep, state: StateDep) -> Response:
     """Archive an agent: it becomes read-only and starts no more sessions; those that run go on."""
-    archive = partial(agents.archive_agent, workspace_id=caller.workspace_id, agent_id=agent_id)
-    return answer(agent_json(await state.store.write(archive)))
+
+    def archive(db: Connection) -> Done[None]:
+        return Done(agent_json(agents.archive_agent(db, caller.workspace_id, agent_id)))
+
+    return answer((await answer_once(state, attempt, archive))[0])
 
 
 @router.get("/{agent_id}/versions", response_model=AgentPage)

@@ -1,5 +1,6 @@
 """Credentials of vaults: secrets that are taken, sealed, and never shown."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -11,7 +12,7 @@ from api.credential_refresh import CredentialRef
 from api.credential_validation import validate
 from api.deps import AppState, StateDep, answer
 from api.pages import PageDep, keyset, next_cursor
-from api.resends import AttemptDep, Done, answer_once
+from api.resends import AttemptDep, Done, answer_once, answer_repeatable
 from protocol.credential_auth import StoredAuth, changed_auth, new_auth
 from protocol.credentials import (
     Credential,
@@ -81,8 +82,7 @@ async def create_credential(
         }
         return Done(_credential_json(credentials.create_credential(db, caller.workspace_id, vault_id, values)))
 
-    body, _ = await answer_once(state, attempt, create)
-    return answer(body)
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("", response_model=CredentialPage)
@@ -143,8 +143,7 @@ async def update_credential(
             current = credentials.update_credential(db, vault_id, credential_id, changed)
         return Done(_credential_json(current))
 
-    body, _ = await answer_once(state, attempt, update)
-    return answer(body)
+    return answer((await answer_once(state, attempt, update))[0])
 
 
 @router.post("/{credential_id}/archive", response_model=Credential)
@@ -156,8 +155,7 @@ async def archive_credential(
     def archive(db: Connection) -> Done[None]:
         return Done(_credential_json(credentials.archive_credential(db, caller.workspace_id, vault_id, credential_id)))
 
-    body, _ = await answer_once(state, attempt, archive)
-    return answer(body)
+    return answer((await answer_once(state, attempt, archive))[0])
 
 
 @router.delete("/{credential_id}", response_model=CredentialDeleted)
@@ -170,11 +168,13 @@ async def delete_credential(
         credentials.delete_credential(db, caller.workspace_id, vault_id, credential_id)
         return Done({"id": credential_id, "type": "vault_credential_deleted"})
 
-    body, _ = await answer_once(state, attempt, delete)
-    return answer(body)
+    return answer((await answer_once(state, attempt, delete))[0])
 
 
 @router.post("/{credential_id}/mcp_oauth_validate", response_model=CredentialValidation)
-async def validate_credential(vault_id: str, credential_id: str, caller: CallerDep, state: StateDep) -> Response:
+async def validate_credential(
+    vault_id: str, credential_id: str, attempt: AttemptDep, caller: CallerDep, state: StateDep
+) -> Response:
     """Try an `mcp_oauth` credential on its MCP server, and refresh its access token if that has expired."""
-    return answer(await validate(state, CredentialRef(caller.workspace_id, vault_id, credential_id)))
+    credential = CredentialRef(caller.workspace_id, vault_id, credential_id)
+    return answer(await answer_repeatable(state, attempt, partial(validate, state, credential)))

@@ -10,6 +10,7 @@ from api.auth import CallerDep
 from api.body import JsonRoute
 from api.deps import StateDep, answer
 from api.pages import PageDep, keyset, next_cursor
+from api.resends import AttemptDep, Done, answer_once
 from protocol.definition import merged_metadata
 from protocol.environments import (
     Environment,
@@ -44,7 +45,9 @@ def environment_json(row: RowMapping) -> dict[str, Any]:
 
 
 @router.post("", response_model=Environment)
-async def create_environment(params: EnvironmentCreateParams, caller: CallerDep, state: StateDep) -> Response:
+async def create_environment(
+    params: EnvironmentCreateParams, attempt: AttemptDep, caller: CallerDep, state: StateDep
+) -> Response:
     """Create an environment."""
     values = {
         "name": params.name,
@@ -52,8 +55,11 @@ async def create_environment(params: EnvironmentCreateParams, caller: CallerDep,
         "config": resolve_config(params.config, None) if params.config else environments.DEFAULT_CONFIG,
         "metadata": params.metadata or {},
     }
-    create = partial(environments.create_environment, workspace_id=caller.workspace_id, values=values)
-    return answer(environment_json(await state.store.write(create)))
+
+    def create(db: Connection) -> Done[None]:
+        return Done(environment_json(environments.create_environment(db, caller.workspace_id, values)))
+
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("", response_model=EnvironmentPage)
@@ -88,22 +94,22 @@ async def retrieve_environment(environment_id: str, caller: CallerDep, state: St
 
 @router.post("/{environment_id}", response_model=Environment)
 async def update_environment(
-    environment_id: str, params: EnvironmentUpdateParams, caller: CallerDep, state: StateDep
+    environment_id: str, params: EnvironmentUpdateParams, attempt: AttemptDep, caller: CallerDep, state: StateDep
 ) -> Response:
     """Update an environment."""
 
-    def update(db: Connection) -> RowMapping:
+    def update(db: Connection) -> Done[None]:
         current = environments.get_environment(db, caller.workspace_id, environment_id, lock=True)
         if current["archived_at"] is not None:
             raise InvalidRequestError(
                 f"environment {environment_id!r} is archived and read-only", error_code="environment_archived"
             )
         changed = _changed(current, params)
-        if not changed:
-            return current
-        return environments.update_environment(db, caller.workspace_id, environment_id, changed)
+        if changed:
+            current = environments.update_environment(db, caller.workspace_id, environment_id, changed)
+        return Done(environment_json(current))
 
-    return answer(environment_json(await state.store.write(update)))
+    return answer((await answer_once(state, attempt, update))[0])
 
 
 def _changed(current: RowMapping, params: EnvironmentUpdateParams) -> dict[str, Any]:
@@ -122,17 +128,21 @@ def _changed(current: RowMapping, params: EnvironmentUpdateParams) -> dict[str, 
 
 
 @router.post("/{environment_id}/archive", response_model=Environment)
-async def archive_environment(environment_id: str, caller: CallerDep, state: StateDep) -> Response:
+async def archive_environment(environment_id: str, attempt: AttemptDep, caller: CallerDep, state: StateDep) -> Response:
     """Archive an environment: it becomes read-only, and no new session gets it."""
-    workspace_id = caller.workspace_id
-    archive = partial(environments.archive_environment, workspace_id=workspace_id, environment_id=environment_id)
-    return answer(environment_json(await state.store.write(archive)))
+
+    def archive(db: Connection) -> Done[None]:
+        return Done(environment_json(environments.archive_environment(db, caller.workspace_id, environment_id)))
+
+    return answer((await answer_once(state, attempt, archive))[0])
 
 
 @router.delete("/{environment_id}", response_model=EnvironmentDeleted)
-async def delete_environment(environment_id: str, caller: CallerDep, state: StateDep) -> Response:
+async def delete_environment(environment_id: str, attempt: AttemptDep, caller: CallerDep, state: StateDep) -> Response:
     """Delete an environment that no session refers to."""
-    workspace_id = caller.workspace_id
-    delete = partial(environments.delete_environment, workspace_id=workspace_id, environment_id=environment_id)
-    await state.store.write(delete)
-    return answer({"id": environment_id, "type": "environment_deleted"})
+
+    def delete(db: Connection) -> Done[None]:
+        environments.delete_environment(db, caller.workspace_id, environment_id)
+        return Done({"id": environment_id, "type": "environment_deleted"})
+
+    return answer((await answer_once(state, attempt, delete))[0])

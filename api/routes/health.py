@@ -7,10 +7,11 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
+from api.body import JsonRoute
 from api.deps import StateDep, answer
 from protocol.version import VERSION
 
-router = APIRouter(tags=["Health"])
+router = APIRouter(tags=["Health"], route_class=JsonRoute)
 
 _DATABASE_LIMIT_S = 5.0
 

@@ -4,12 +4,13 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping
 
 from api.auth import AdminDep
 from api.body import JsonRoute
 from api.deps import StateDep, answer
 from api.pages import PageDep, keyset, next_cursor
+from api.resends import AttemptDep, Done, answer_once
 from protocol.access import ApiKey, ApiKeyCreateParams, ApiKeyPage, NewApiKey, WorkspaceId
 from protocol.timestamps import to_rfc3339
 from security.keys import new_key
@@ -33,17 +34,18 @@ def _api_key_json(row: RowMapping) -> dict[str, Any]:
 
 
 @router.post("", response_model=NewApiKey)
-async def create_api_key(params: ApiKeyCreateParams, caller: AdminDep, state: StateDep) -> Response:
+async def create_api_key(
+    params: ApiKeyCreateParams, attempt: AttemptDep, caller: AdminDep, state: StateDep
+) -> Response:
     """Create an API key; the key itself is answered this once."""
     key = new_key()
-    create = partial(
-        access.create_api_key,
-        workspace_id=params.workspace_id or caller.workspace_id,
-        name=params.name,
-        scope=params.scope,
-        key=key,
-    )
-    return answer({**_api_key_json(await state.store.write(create)), "key": key})
+    workspace_id = params.workspace_id or caller.workspace_id
+
+    def create(db: Connection) -> Done[None]:
+        row = access.create_api_key(db, workspace_id=workspace_id, name=params.name, scope=params.scope, key=key)
+        return Done({**_api_key_json(row), "key": key}, secret=True)
+
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("", response_model=ApiKeyPage)
@@ -62,7 +64,10 @@ async def list_api_keys(
 
 
 @router.post("/{api_key_id}/revoke", response_model=ApiKey)
-async def revoke_api_key(api_key_id: str, _caller: AdminDep, state: StateDep) -> Response:
+async def revoke_api_key(api_key_id: str, attempt: AttemptDep, _caller: AdminDep, state: StateDep) -> Response:
     """Revoke an API key, at once and for good."""
-    row = await state.store.write(partial(access.revoke_api_key, api_key_id=api_key_id))
-    return answer(_api_key_json(row))
+
+    def revoke(db: Connection) -> Done[None]:
+        return Done(_api_key_json(access.revoke_api_key(db, api_key_id)))
+
+    return answer((await answer_once(state, attempt, revoke))[0])

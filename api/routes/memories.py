@@ -189,5 +189,4 @@ async def delete_memory(
         )
         return Done({"id": memory_id, "type": "memory_deleted"})
 
-    body, _ = await answer_once(state, attempt, delete)
-    return answer(body)
+    return answer((await answer_once(state, attempt, delete))[0])

@@ -50,8 +50,7 @@ async def create_memory_store(
     def create(db: Connection) -> Done[None]:
         return Done(_store_json(memory_stores.create_memory_store(db, caller.workspace_id, values)))
 
-    body, _ = await answer_once(state, attempt, create)
-    return answer(body)
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("", response_model=MemoryStorePage)
@@ -99,8 +98,7 @@ async def update_memory_store(
             current = memory_stores.update_memory_store(db, caller.workspace_id, memory_store_id, changed)
         return Done(_store_json(current))
 
-    body, _ = await answer_once(state, attempt, update)
-    return answer(body)
+    return answer((await answer_once(state, attempt, update))[0])
 
 
 def _changed(current: RowMapping, params: MemoryStoreUpdateParams) -> dict[str, Any]:
@@ -120,8 +118,7 @@ async def archive_memory_store(
     def archive(db: Connection) -> Done[None]:
         return Done(_store_json(memory_stores.archive_memory_store(db, caller.workspace_id, memory_store_id)))
 
-    body, _ = await answer_once(state, attempt, archive)
-    return answer(body)
+    return answer((await answer_once(state, attempt, archive))[0])
 
 
 @router.delete("/{memory_store_id}", response_model=MemoryStoreDeleted)
@@ -134,5 +131,4 @@ async def delete_memory_store(
         memory_stores.delete_memory_store(db, caller.workspace_id, memory_store_id)
         return Done({"id": memory_store_id, "type": "memory_store_deleted"})
 
-    body, _ = await answer_once(state, attempt, delete)
-    return answer(body)
+    return answer((await answer_once(state, attempt, delete))[0])

@@ -106,5 +106,4 @@ async def redact_memory_version(
         )
         return Done(_version_json(row))
 
-    body, _ = await answer_once(state, attempt, redact)
-    return answer(body)
+    return answer((await answer_once(state, attempt, redact))[0])

@@ -13,6 +13,7 @@ from api.body import JsonRoute
 from api.deps import AppState, StateDep, answer
 from api.errors import describe
 from api.pages import PageDep, keyset, next_cursor
+from api.resends import AttemptDep, Done, answer_once, answer_repeatable
 from api.runtime_check import check_runtime
 from protocol.errors import ConflictError, InvalidRequestError
 from protocol.ids import new_id
@@ -27,15 +28,18 @@ from protocol.runtimes import (
     same_origin,
 )
 from protocol.timestamps import to_rfc3339
+from runtimes.capabilities import Capabilities
 from runtimes.registry import KINDS
 from store.repositories import runtimes
 
 router = APIRouter(tags=["Runtimes"], route_class=JsonRoute)
 
+Json = dict[str, Any]
+
 _FILTERS = ("runtimes",)
 
 
-async def _runtime_json(state: AppState, row: RowMapping) -> dict[str, Any]:
+def _runtime_json(row: RowMapping, capabilities: Capabilities) -> Json:
     checked_at = row["checked_at"]
     return {
         "id": row["id"],
@@ -45,7 +49,7 @@ async def _runtime_json(state: AppState, row: RowMapping) -> dict[str, Any]:
         "base_url": row["base_url"],
         "options": row["options"],
         "has_credential": row["credential"] is not None,
-        "capabilities": (await state.adapters.capabilities(row)).model_dump(mode="json"),
+        "capabilities": capabilities.model_dump(mode="json"),
         "health": row["health"],
         "checked_at": None if checked_at is None else to_rfc3339(checked_at),
         "created_at": to_rfc3339(row["created_at"]),
@@ -64,7 +68,9 @@ def _checked_options(kind: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.post("/v1/runtimes", response_model=Runtime)
-async def create_runtime(params: RuntimeCreateParams, caller: CallerDep, state: StateDep) -> Response:
+async def create_runtime(
+    params: RuntimeCreateParams, attempt: AttemptDep, caller: CallerDep, state: StateDep
+) -> Response:
     """Register a runtime."""
     runtime_id = new_id(RUNTIME_PREFIX)
     secret = params.credential.get_secret_value() if params.credential else None
@@ -76,8 +82,12 @@ async def create_runtime(params: RuntimeCreateParams, caller: CallerDep, state: 
         "credential": state.adapters.vault.seal(secret, caller.workspace_id, runtime_id) if secret else None,
     }
     await state.adapters.probe({"id": runtime_id, **values}, params.credential)
-    create = partial(runtimes.create_runtime, workspace_id=caller.workspace_id, runtime_id=runtime_id, values=values)
-    return answer(await _runtime_json(state, await state.store.write(create)))
+
+    def create(db: Connection) -> Done[None]:
+        row = runtimes.create_runtime(db, caller.workspace_id, runtime_id, values)
+        return Done(_runtime_json(row, state.adapters.known_capabilities(row)))
+
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("/v1/runtimes", response_model=RuntimePage)
@@ -90,41 +100,44 @@ async def list_runtimes(caller: CallerDep, state: StateDep, page: PageDep) -> Re
         after=keyset(page, _FILTERS),
     )
     rows = await state.store.read(read)
-    data = [await _runtime_json(state, row) for row in rows[: page.limit]]
+    data = [_runtime_json(row, await state.adapters.capabilities(row)) for row in rows[: page.limit]]
     return answer({"data": data, "next_page": next_cursor(rows, page, _FILTERS)})
 
 
 @router.get("/v1/runtimes/{runtime}", response_model=Runtime)
 async def retrieve_runtime(runtime: str, caller: CallerDep, state: StateDep) -> Response:
     """Retrieve a registered runtime, with what it can do and what its last check said."""
-    read = partial(runtimes.get_runtime, workspace_id=caller.workspace_id, name=runtime)
-    return answer(await _runtime_json(state, await state.store.read(read)))
+    row = await state.store.read(partial(runtimes.get_runtime, workspace_id=caller.workspace_id, name=runtime))
+    return answer(_runtime_json(row, await state.adapters.capabilities(row)))
 
 
 @router.post("/v1/runtimes/{runtime}", response_model=Runtime)
-async def update_runtime(runtime: str, params: RuntimeUpdateParams, caller: CallerDep, state: StateDep) -> Response:
+async def update_runtime(
+    runtime: str, params: RuntimeUpdateParams, attempt: AttemptDep, caller: CallerDep, state: StateDep
+) -> Response:
     """Update a registered runtime; its alias and kind stay."""
     workspace_id = caller.workspace_id
     current = await state.store.read(partial(runtimes.get_runtime, workspace_id=workspace_id, name=runtime))
     changed = _changed(state, current, params)
-    if not changed:
-        return answer(await _runtime_json(state, current))
-    await state.adapters.probe({**current, **changed}, params.credential)
+    if changed:
+        await state.adapters.probe({**current, **changed}, params.credential)
 
-    def update(db: Connection) -> RowMapping:
-        locked = runtimes.get_runtime(db, workspace_id, current["id"], lock=True)
-        if locked["revision"] != current["revision"]:
+    def update(db: Connection) -> Done[None]:
+        row = runtimes.get_runtime(db, workspace_id, current["id"], lock=True)
+        if changed and row["revision"] != current["revision"]:
             raise ConflictError(
                 "the runtime was changed by another request meanwhile: look at it, and send yours again"
             )
-        return runtimes.update_runtime(db, workspace_id, current["id"], changed)
+        if changed:
+            row = runtimes.update_runtime(db, workspace_id, current["id"], changed)
+        return Done(_runtime_json(row, state.adapters.known_capabilities(row)))
 
-    return answer(await _runtime_json(state, await state.store.write(update)))
+    return answer((await answer_once(state, attempt, update))[0])
 
 
-def _changed(state: AppState, current: RowMapping, params: RuntimeUpdateParams) -> dict[str, Any]:
+def _changed(state: AppState, current: RowMapping, params: RuntimeUpdateParams) -> Json:
     """Return the columns that an update sets; a credential never goes to another host than it was given for."""
-    changed: dict[str, Any] = {}
+    changed: Json = {}
     if params.base_url is not None and params.base_url != current["base_url"]:
         changed["base_url"] = params.base_url
         kept = current["credential"] is not None and "credential" not in params.model_fields_set
@@ -143,27 +156,34 @@ def _changed(state: AppState, current: RowMapping, params: RuntimeUpdateParams) 
 
 
 @router.delete("/v1/runtimes/{runtime}", response_model=RuntimeDeleted)
-async def delete_runtime(runtime: str, caller: CallerDep, state: StateDep) -> Response:
+async def delete_runtime(runtime: str, attempt: AttemptDep, caller: CallerDep, state: StateDep) -> Response:
     """Forget a runtime that neither an agent nor a session needs; nothing is deleted in the runtime itself."""
-    delete = partial(runtimes.delete_runtime, workspace_id=caller.workspace_id, name=runtime)
-    return answer({"id": await state.store.write(delete), "type": "runtime_deleted"})
+
+    def delete(db: Connection) -> Done[None]:
+        return Done({"id": runtimes.delete_runtime(db, caller.workspace_id, runtime), "type": "runtime_deleted"})
+
+    return answer((await answer_once(state, attempt, delete))[0])
 
 
 @router.post("/v1/runtimes/{runtime}/check", response_model=Runtime)
-async def check_registered_runtime(runtime: str, caller: CallerDep, state: StateDep) -> Response:
+async def check_registered_runtime(runtime: str, attempt: AttemptDep, caller: CallerDep, state: StateDep) -> Response:
     """Check that a runtime can be reached and accepts its credential; if so, sessions held back for it go on."""
     read = partial(runtimes.get_runtime, workspace_id=caller.workspace_id, name=runtime)
-    row = await state.store.read(read)
-    health = await check_runtime(state.adapters, row)
 
-    def store_result(db: Connection) -> list[str]:
-        runtimes.store_health(db, row["id"], row["revision"], {"ok": health.ok, "detail": health.detail})
-        return runtimes.release_held(db, row["id"]) if health.ok else []
+    async def check() -> Json:
+        row = await state.store.read(read)
+        health = await check_runtime(state.adapters, row)
 
-    released = await state.store.write(store_result)
-    for session_id in released:
-        state.waker.wake(session_id, signal=True)
-    return answer(await _runtime_json(state, await state.store.read(read)))
+        def store_result(db: Connection) -> list[str]:
+            runtimes.store_health(db, row["id"], row["revision"], {"ok": health.ok, "detail": health.detail})
+            return runtimes.release_held(db, row["id"]) if health.ok else []
+
+        for session_id in await state.store.write(store_result):
+            state.waker.wake(session_id, signal=True)
+        checked = await state.store.read(read)
+        return _runtime_json(checked, await state.adapters.capabilities(checked))
+
+    return answer(await answer_repeatable(state, attempt, check))
 
 
 @router.get("/v1/runtime_kinds", response_model=RuntimeKindList)
@@ -172,8 +192,8 @@ async def list_runtime_kinds(_caller: CallerDep) -> Response:
     return answer({"data": [_kind_json(kind) for kind in sorted(KINDS)], "next_page": None})
 
 
-def _kind_json(kind: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"type": "runtime_kind", "kind": kind, "hint": KINDS[kind].hint}
+def _kind_json(kind: str) -> Json:
+    told: Json = {"type": "runtime_kind", "kind": kind, "hint": KINDS[kind].hint}
     try:
         found = adapter_of(kind)
     except InvalidRequestError:

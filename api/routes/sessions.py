@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any, Final
 
@@ -11,13 +11,12 @@ from fastapi import APIRouter, Response
 from sqlalchemy import Connection, RowMapping
 from temporalio.envconfig import ClientConfig
 
-from api.adapters import CapabilitiesUnknownError
 from api.auth import CallerDep
 from api.body import JsonRoute
 from api.capability_check import check_capabilities
 from api.deps import AppState, StateDep, answer
 from api.pages import PageDep, decode_cursor, encode_cursor
-from api.resends import AttemptDep, Done, RetryCountDep, answer_once
+from api.resends import AttemptDep, Done, answer_once, answer_repeatable
 from api.session_capabilities import check_takes
 from api.session_filters import Order, SessionListDep, read_page
 from api.wakes import announce, follow
@@ -67,12 +66,7 @@ async def create_session(
         body = _shown(state.settings, {**created.row, "waiting": len(batch)})
         return Done(body, created.id, (created.id, accepted) if accepted else None)
 
-    while True:
-        try:
-            body, effect = await answer_once(state, attempt, store_session)
-            break
-        except CapabilitiesUnknownError as error:
-            await state.adapters.capabilities(error.runtime)
+    body, effect = await answer_once(state, attempt, store_session)
     if effect is not None:
         follow(state, *effect)
     return answer(body)
@@ -94,72 +88,74 @@ async def retrieve_session(session_id: str, state: StateDep, caller: CallerDep) 
 
 
 @router.post("/{session_id}", response_model=Session)
-async def update_session(session_id: str, params: SessionUpdateParams, state: StateDep, caller: CallerDep) -> Response:
+async def update_session(
+    session_id: str, params: SessionUpdateParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
+) -> Response:
     """Update a session's title or metadata, or, while it is not running, its agent's tools and MCP servers."""
-    check_agent = await _agent_check(state, caller.workspace_id, session_id)
 
-    def update(db: Connection) -> tuple[RowMapping, int]:
+    def update(db: Connection) -> Done[int]:
+        def check_agent(definition: Json) -> None:
+            runtime = sessions.find_session_runtime(db, caller.workspace_id, session_id)
+            if runtime is not None:
+                check_capabilities(definition, runtime["kind"], state.adapters.known_capabilities(runtime))
+
         last_seq = sessions.update_session(db, caller.workspace_id, session_id, params, check_agent)
-        return sessions.get_session(db, caller.workspace_id, session_id), last_seq
+        row = sessions.get_session(db, caller.workspace_id, session_id)
+        return Done(_shown(state.settings, row), session_id, last_seq)
 
-    row, last_seq = await state.store.write(update)
-    announce(state, session_id, last_seq)
-    return answer(_shown(state.settings, row))
-
-
-async def _agent_check(state: AppState, workspace_id: str, session_id: str) -> Callable[[Json], None]:
-    """Return what refuses a definition that the session's runtime could not run."""
-    find = partial(sessions.find_session_runtime, workspace_id=workspace_id, session_id=session_id)
-    runtime = await state.store.read(find)
-    if runtime is None:
-        return lambda _definition: None
-    capabilities = await state.adapters.capabilities(runtime)
-    return partial(check_capabilities, runtime_kind=runtime["kind"], capabilities=capabilities)
+    body, last_seq = await answer_once(state, attempt, update)
+    if last_seq is not None:
+        announce(state, session_id, last_seq)
+    return answer(body)
 
 
 @router.post("/{session_id}/archive", response_model=Session)
-async def archive_session(session_id: str, state: StateDep, caller: CallerDep) -> Response:
+async def archive_session(session_id: str, attempt: AttemptDep, state: StateDep, caller: CallerDep) -> Response:
     """Archive a session that is not running: it becomes read-only, and stays readable."""
 
-    def archive(db: Connection) -> tuple[RowMapping, Ending]:
+    def archive(db: Connection) -> Done[Ending]:
         ending = endings.archive(db, session_id, caller.workspace_id)
-        return sessions.get_session(db, caller.workspace_id, session_id), ending
+        row = sessions.get_session(db, caller.workspace_id, session_id)
+        return Done(_shown(state.settings, row), session_id, ending)
 
-    row, ending = await state.store.write(archive)
-    follow(state, session_id, ending)
-    return answer(_shown(state.settings, row))
+    body, ending = await answer_once(state, attempt, archive)
+    if ending is not None:
+        follow(state, session_id, ending)
+    return answer(body)
 
 
 @router.delete("/{session_id}", response_model=BetaManagedAgentsDeletedSession)
-async def delete_session(session_id: str, state: StateDep, caller: CallerDep, retries: RetryCountDep) -> Response:
+async def delete_session(session_id: str, attempt: AttemptDep, state: StateDep, caller: CallerDep) -> Response:
     """Delete a session that is not running, with everything it holds."""
 
-    def delete(db: Connection) -> Ending | None:
-        if retries and sessions.was_deleted(db, caller.workspace_id, session_id):
-            return None
-        return endings.delete(db, session_id, caller.workspace_id)
+    def delete(db: Connection) -> Done[Ending]:
+        ending = endings.delete(db, session_id, caller.workspace_id)
+        return Done({"id": session_id, "type": "session_deleted"}, effect=ending)
 
-    ending = await state.store.write(delete)
+    body, ending = await answer_once(state, attempt, delete)
     if ending is not None:
         follow(state, session_id, ending)
-    return answer({"id": session_id, "type": "session_deleted"})
+    return answer(body)
 
 
 @router.post("/{session_id}/stop", response_model=StoppedSession)
-async def stop_session(session_id: str, state: StateDep, caller: CallerDep) -> Response:
+async def stop_session(session_id: str, attempt: AttemptDep, state: StateDep, caller: CallerDep) -> Response:
     """Stop a session for good: what runs is cancelled, what is queued is void. May be repeated."""
-    ending = await state.store.write(
-        partial(endings.request_stop, session_id=session_id, workspace_id=caller.workspace_id)
-    )
-    follow(state, session_id, ending)
-    read = partial(sessions.get_session, workspace_id=caller.workspace_id, session_id=session_id)
-    row = await _ended(state, read)
-    shown = _shown(state.settings, row)
-    return answer({**shown, "state": "stopping" if row["ended_at"] is None else "terminated"})
+
+    async def stop() -> Json:
+        ending = await state.store.write(
+            partial(endings.request_stop, session_id=session_id, workspace_id=caller.workspace_id)
+        )
+        follow(state, session_id, ending)
+        row = await _ended(state, caller.workspace_id, session_id)
+        return {**_shown(state.settings, row), "state": "stopping" if row["ended_at"] is None else "terminated"}
+
+    return answer(await answer_repeatable(state, attempt, stop))
 
 
-async def _ended(state: AppState, read: Callable[[Connection], RowMapping]) -> RowMapping:
+async def _ended(state: AppState, workspace_id: str, session_id: str) -> RowMapping:
     """Return the session once it has ended, or as it is after 10 s or when this process is told to end."""
+    read = partial(sessions.get_session, workspace_id=workspace_id, session_id=session_id)
     give_up = time.monotonic() + _STOP_WAIT_S
     while True:
         row = await state.store.read(read)

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from api.auth import CallerDep
+from api.body import JsonRoute
 from api.deps import StateDep
 from api.sse import EventStream
 from protocol.errors import InvalidRequestError
 from protocol.frames import PREVIEWED_TYPES
 from store.tails import Tails
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(tags=["Events"], route_class=JsonRoute)
 
 _MOST_DIGITS: Final = 18
 

@@ -40,8 +40,7 @@ async def create_vault(params: VaultCreateParams, attempt: AttemptDep, caller: C
     def create(db: Connection) -> Done[None]:
         return Done(_vault_json(vaults.create_vault(db, caller.workspace_id, values)))
 
-    body, _ = await answer_once(state, attempt, create)
-    return answer(body)
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("", response_model=VaultPage)
@@ -86,8 +85,7 @@ async def update_vault(
             current = vaults.update_vault(db, caller.workspace_id, vault_id, changed)
         return Done(_vault_json(current))
 
-    body, _ = await answer_once(state, attempt, update)
-    return answer(body)
+    return answer((await answer_once(state, attempt, update))[0])
 
 
 def _changed(current: RowMapping, params: VaultUpdateParams) -> dict[str, Any]:
@@ -105,8 +103,7 @@ async def archive_vault(vault_id: str, attempt: AttemptDep, caller: CallerDep, s
     def archive(db: Connection) -> Done[None]:
         return Done(_vault_json(vaults.archive_vault(db, caller.workspace_id, vault_id)))
 
-    body, _ = await answer_once(state, attempt, archive)
-    return answer(body)
+    return answer((await answer_once(state, attempt, archive))[0])
 
 
 @router.delete("/{vault_id}", response_model=VaultDeleted)
@@ -117,5 +114,4 @@ async def delete_vault(vault_id: str, attempt: AttemptDep, caller: CallerDep, st
         vaults.delete_vault(db, caller.workspace_id, vault_id)
         return Done({"id": vault_id, "type": "vault_deleted"})
 
-    body, _ = await answer_once(state, attempt, delete)
-    return answer(body)
+    return answer((await answer_once(state, attempt, delete))[0])

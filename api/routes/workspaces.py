@@ -4,12 +4,13 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping
 
 from api.auth import AdminDep
 from api.body import JsonRoute
 from api.deps import StateDep, answer
 from api.pages import PageDep, keyset, next_cursor
+from api.resends import AttemptDep, Done, answer_once
 from protocol.access import Workspace, WorkspaceCreateParams, WorkspacePage
 from protocol.timestamps import to_rfc3339
 from store.repositories import access
@@ -25,10 +26,15 @@ def _workspace_json(row: RowMapping) -> dict[str, Any]:
 
 
 @router.post("", response_model=Workspace)
-async def create_workspace(params: WorkspaceCreateParams, _caller: AdminDep, state: StateDep) -> Response:
+async def create_workspace(
+    params: WorkspaceCreateParams, attempt: AttemptDep, _caller: AdminDep, state: StateDep
+) -> Response:
     """Create a workspace, with its default environment."""
-    row = await state.store.write(partial(access.create_workspace, name=params.name))
-    return answer(_workspace_json(row))
+
+    def create(db: Connection) -> Done[None]:
+        return Done(_workspace_json(access.create_workspace(db, params.name)))
+
+    return answer((await answer_once(state, attempt, create))[0])
 
 
 @router.get("", response_model=WorkspacePage)

@@ -30,6 +30,7 @@ _EVERY = sa.select(*_COLUMNS).join_from(agents, agent_versions, agent_versions.c
 # Built once: every session that is created reads its agent, and building a statement costs more than running it.
 _ONE = (agents.c.workspace_id == sa.bindparam("workspace_id"), agents.c.id == sa.bindparam("agent_id"))
 _GET_LATEST = _LATEST.where(*_ONE)
+_LOCK = sa.select(agents.c.id).where(*_ONE).with_for_update()
 _GET_VERSION = _EVERY.where(*_ONE, agent_versions.c.version == sa.bindparam("version"))
 
 
@@ -96,27 +97,26 @@ def list_agent_versions(
     return db.execute(statement.order_by(agent_versions.c.version.desc()).limit(limit + 1)).mappings().all()
 
 
-def add_agent_version(
-    db: Connection, workspace_id: str, agent_id: str, *, based_on: int, definition: Json
-) -> RowMapping:
-    """Make a definition the next version of an agent, if `based_on` is still the latest.
+def lock_agent(db: Connection, workspace_id: str, agent_id: str) -> RowMapping:
+    """Return an agent at its latest version, which nobody else changes until the transaction ends.
 
     Raises:
-        ConflictError: another version was made meanwhile.
-        InvalidRequestError: the agent is archived.
+        NotFoundError: there is no such agent in the workspace.
     """
+    # Locked first and read after: the statement that waits for the lock would still see the version before.
+    db.execute(_LOCK, {"workspace_id": workspace_id, "agent_id": agent_id})
+    return get_agent(db, workspace_id, agent_id)
+
+
+def add_agent_version(db: Connection, workspace_id: str, agent_id: str, version: int, definition: Json) -> RowMapping:
+    """Make a definition the next version of an agent that the caller has locked."""
     now = db.execute(sa.select(now_us())).scalar_one()
-    raised = db.execute(
+    db.execute(
         sa.update(agents)
         .where(agents.c.workspace_id == workspace_id, agents.c.id == agent_id)
-        .where(agents.c.version == based_on, agents.c.archived_at.is_(None))
-        .values(version=based_on + 1, updated_at=now)
+        .values(version=version, updated_at=now)
     )
-    if raised.rowcount != 1:
-        current = get_agent(db, workspace_id, agent_id)
-        check_writable(current)
-        raise version_conflict(based_on, current["version"])
-    _insert_version(db, agent_id, based_on + 1, definition, now)
+    _insert_version(db, agent_id, version, definition, now)
     return get_agent(db, workspace_id, agent_id)
 
 

@@ -144,14 +144,6 @@ def check_session(db: Connection, workspace_id: str, session_id: str) -> None:
         raise NotFoundError(f"no session {session_id!r}")
 
 
-def was_deleted(db: Connection, workspace_id: str, session_id: str) -> bool:
-    """Return whether the workspace had such a session and deleted it."""
-    statement = sa.select(sessions.c.deleted_at).where(
-        sessions.c.workspace_id == workspace_id, sessions.c.id == session_id
-    )
-    return db.execute(statement).scalar() is not None
-
-
 def find_session_runtime(db: Connection, workspace_id: str, session_id: str) -> RowMapping | None:
     """Return the registered runtime in which a session lives, or None if there is no such session."""
     return db.execute(_GET_RUNTIME, {"workspace": workspace_id, "session": session_id}).mappings().first()
