@@ -108,8 +108,17 @@ def _check_prefix(prefix: str) -> str:
 StoreName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_control_characters)]
 StoreDescription = Annotated[str, StringConstraints(max_length=1024)]
 Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT_BYTES), AfterValidator(_check_content)]
-Path = Annotated[str, StringConstraints(min_length=2, max_length=MAX_PATH_BYTES), AfterValidator(_check_path)]
-PathPrefix = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATH_BYTES), AfterValidator(_check_prefix)]
+Path = Annotated[
+    str,
+    Field(min_length=2, max_length=MAX_PATH_BYTES, json_schema_extra={"pattern": r"^(/[^/]+){1,20}$"}),
+    AfterValidator(_check_path),
+]
+PathPrefix = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_PATH_BYTES, json_schema_extra={"pattern": r"^/([^/]+/){0,20}$"}),
+    AfterValidator(_check_prefix),
+]
+Depth = Annotated[int, Field(ge=0, le=MAX_SEGMENTS)]
 ContentSha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -192,6 +201,3 @@ class MemoryVersionPage(BaseModel):
     data: list[MemoryVersion]
     next_page: str | None
     """Cursor of the next page; null on the last."""
-
-
-Depth = Annotated[int, Field(ge=0, le=MAX_SEGMENTS)]
