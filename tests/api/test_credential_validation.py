@@ -13,6 +13,7 @@ from anthropic.types.beta import BetaManagedAgentsVault
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api import credential_validation
+from security.vault import Vault as SecretVault
 from settings import Settings
 from store.tables import credentials, leases
 from tests.api.conftest import RunningApi
@@ -265,6 +266,18 @@ async def test_refused_for_what_cannot_be_validated(sdk: anthropic.AsyncAnthropi
         await made.validate()
     with pytest.raises(anthropic.NotFoundError):
         await Made(sdk, vault.id, "vcrd_none").validate()
+
+
+async def test_secrets_sealed_with_another_master_key(
+    api: RunningApi, sdk: anthropic.AsyncAnthropic, vault: Vault, mcp: McpServer
+) -> None:
+    made = await make(sdk, vault, f"{mcp.url}/mcp", "good")
+    api.state.adapters.vault = SecretVault(bytes(32))
+    with pytest.raises(anthropic.BadRequestError, match="master key"):
+        await made.validate()
+    update: Any = {"type": "mcp_oauth", "access_token": "good"}
+    await sdk.beta.vaults.credentials.update(made.id, vault_id=vault.id, auth=update)
+    assert (await made.validate()).status == "valid"
 
 
 class TestPrivateAddressesRefused:
