@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """Most inputs of one session that may wait to be claimed."""
     max_streams: int = Field(default=10_000, ge=1)
     """Most event streams one process keeps open."""
+    allow_private_addresses: bool = False
+    """Whether MCP servers and token endpoints of credentials may have private, loopback or link-local addresses."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     worker_kinds: str = ""
     """Comma-separated runtime kinds whose turns this worker runs; empty: all."""

@@ -11,7 +11,22 @@ from api.body import BodyLimit
 from api.deps import AppState
 from api.openapi import describe_api
 from api.request_log import RequestLog
-from api.routes import agents, environments, events, health, keys, runtimes, sessions, stream, workspaces
+from api.routes import (
+    agents,
+    credentials,
+    environments,
+    events,
+    health,
+    keys,
+    memories,
+    memory_stores,
+    memory_versions,
+    runtimes,
+    sessions,
+    stream,
+    vaults,
+    workspaces,
+)
 from protocol.version import VERSION
 from security.vault import open_vault
 from settings import Settings
@@ -24,6 +39,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     agents.router,
     environments.router,
+    memories.router,
+    memory_versions.router,
+    memory_stores.router,
+    credentials.router,
+    vaults.router,
     runtimes.router,
     workspaces.router,
     keys.router,

@@ -76,6 +76,7 @@ class Done(Generic[Effect]):
 
     body: Json
     session_id: str | None = None
+    """Or the memory version: what it tells of, with which it is erased."""
     effect: Effect | None = None
     secret: bool = False
     """Whether the answer shows a secret, and so is kept sealed."""

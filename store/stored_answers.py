@@ -61,7 +61,7 @@ def find(db: Connection, attempt: Attempt) -> Json | None:
 def keep(db: Connection, attempt: Attempt, body: Json, *, session_id: str | None = None) -> None:
     """Store what answers this attempt and its resends, in the transaction that has their effect.
 
-    `session_id` names the session it tells of, with which it is erased.
+    `session_id` names the session or memory version it tells of, with which it is erased.
     """
     row = {
         "id": new_id("ans"),

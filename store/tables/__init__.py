@@ -24,9 +24,18 @@ from store.tables.engine import (
     vendor_events,
 )
 from store.tables.events import EventRow, events
+from store.tables.memory_stores import (
+    MemoryRow,
+    MemoryStoreRow,
+    MemoryVersionRow,
+    memories,
+    memory_stores,
+    memory_versions,
+)
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
 from store.tables.sessions import SessionRow, sessions
+from store.tables.vaults import CredentialRow, VaultRow, credentials, vaults
 
 __all__ = [
     "ASKED",
@@ -35,34 +44,44 @@ __all__ = [
     "AgentVersionRow",
     "ApiKeyRow",
     "AskRow",
+    "CredentialRow",
     "EnvironmentRow",
     "EventRow",
     "InputRow",
     "IntentRow",
     "LeaseRow",
+    "MemoryRow",
+    "MemoryStoreRow",
+    "MemoryVersionRow",
     "NativeAgentRow",
     "OrphanRow",
     "RuntimeRow",
     "SessionRow",
     "StoredAnswerRow",
     "TurnRow",
+    "VaultRow",
     "VendorEventRow",
     "WorkspaceRow",
     "agent_versions",
     "agents",
     "api_keys",
     "asks",
+    "credentials",
     "environments",
     "events",
     "inputs",
     "intents",
     "leases",
+    "memories",
+    "memory_stores",
+    "memory_versions",
     "native_agents",
     "orphans",
     "runtimes",
     "sessions",
     "stored_answers",
     "turns",
+    "vaults",
     "vendor_events",
     "workspaces",
 ]
