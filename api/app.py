@@ -11,7 +11,19 @@ from api.body import BodyLimit
 from api.deps import AppState
 from api.openapi import describe_api
 from api.request_log import RequestLog
-from api.routes import agents, environments, events, health, keys, runtimes, sessions, stream, workspaces
+from api.routes import (
+    agents,
+    deployment_runs,
+    deployments,
+    environments,
+    events,
+    health,
+    keys,
+    runtimes,
+    sessions,
+    stream,
+    workspaces,
+)
 from protocol.version import VERSION
 from security.vault import open_vault
 from settings import Settings
@@ -24,6 +36,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     agents.router,
     environments.router,
+    deployments.router,
+    deployment_runs.router,
     runtimes.router,
     workspaces.router,
     keys.router,

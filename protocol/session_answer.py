@@ -19,7 +19,7 @@ def session_answer(row: Row, workflows_url: str) -> Json:
         "metadata": row["metadata"],
         "agent": row["agent"],
         "environment_id": row["environment_id"],
-        "deployment_id": None,
+        "deployment_id": row["deployment_id"],
         "vault_ids": row["vault_ids"],
         "resources": [],
         "outcome_evaluations": [],

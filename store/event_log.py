@@ -91,7 +91,7 @@ class NewSession(LockedSession):
 
 _EMPTY: Json = dict.fromkeys(sessions.c.keys())
 _INSERT_SESSION = sa.insert(sessions)
-_LARGE = ("agent", "agent_options", "metadata", "vault_ids", "title", "environment_id")
+_LARGE = ("agent", "agent_options", "metadata", "vault_ids", "title", "environment_id", "deployment_id")
 """Columns that the engine's transactions need not read back each time."""
 _ENGINE_COLUMNS = {
     column.name: sa.bindparam(f"new_{column.name}", type_=column.type)

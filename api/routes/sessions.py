@@ -11,23 +11,21 @@ from fastapi import APIRouter, Response
 from sqlalchemy import Connection, RowMapping
 from temporalio.envconfig import ClientConfig
 
-from api.adapters import CapabilitiesUnknownError
 from api.auth import CallerDep
 from api.body import JsonRoute
 from api.capability_check import check_capabilities
 from api.deps import AppState, StateDep, answer
 from api.pages import PageDep, decode_cursor, encode_cursor
-from api.resends import AttemptDep, Done, RetryCountDep, answer_once
-from api.session_capabilities import check_takes
+from api.resends import AttemptDep, Done, RetryCountDep
+from api.session_creation import answer_creation, make_session
 from api.session_filters import Order, SessionListDep, read_page
 from api.wakes import announce, follow
-from protocol.inputs import payload_of
 from protocol.session_answer import session_answer, turn_answer
 from protocol.sessions import Session, SessionCreateParams, SessionPage, SessionUpdateParams, StoppedSession, TurnPage
 from settings import Settings
 from store import endings
 from store.endings import Ending
-from store.events import Accepted, Input, accept_initial
+from store.events import Accepted
 from store.repositories import sessions
 from store.repositories.turns import list_turns, told_of
 
@@ -54,25 +52,15 @@ async def create_session(
     params: SessionCreateParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
 ) -> Response:
     """Create a session; with initial events, it begins to work at once."""
-    batch = [Input(event.type, payload_of(event)) for event in params.initial_events or ()]
+    events = params.initial_events or ()
 
     def store_session(db: Connection) -> Done[tuple[str, Accepted]]:
-        plan = sessions.plan_session(db, caller.workspace_id, params)
-        capabilities = state.adapters.known_capabilities(plan.runtime)
-        check_capabilities(plan.agent, plan.runtime["kind"], capabilities)
-        check_takes(capabilities, plan.runtime["alias"], params.initial_events or (), "initial_events")
-        created = sessions.new_session(plan, params, single_answers=capabilities.answers == "single")
-        accepted = accept_initial(db, created, batch, max_queued=state.settings.max_queued_events) if batch else None
-        created.save(db)
-        body = _shown(state.settings, {**created.row, "waiting": len(batch)})
-        return Done(body, created.id, (created.id, accepted) if accepted else None)
+        created = make_session(db, state, caller.workspace_id, params, events)
+        session, accepted = created.session, created.accepted
+        body = _shown(state.settings, {**session.row, "waiting": len(events)})
+        return Done(body, session.id, (session.id, accepted) if accepted else None)
 
-    while True:
-        try:
-            body, effect = await answer_once(state, attempt, store_session)
-            break
-        except CapabilitiesUnknownError as error:
-            await state.adapters.capabilities(error.runtime)
+    body, effect = await answer_creation(state, attempt, store_session)
     if effect is not None:
         follow(state, *effect)
     return answer(body)

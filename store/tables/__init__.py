@@ -5,6 +5,7 @@
 
 from store.tables.access import ApiKeyRow, WorkspaceRow, api_keys, workspaces
 from store.tables.agents import AgentRow, AgentVersionRow, EnvironmentRow, agent_versions, agents, environments
+from store.tables.deployments import DeploymentRow, DeploymentRunRow, deployment_runs, deployments
 from store.tables.engine import (
     ASKED,
     QUEUED,
@@ -35,6 +36,8 @@ __all__ = [
     "AgentVersionRow",
     "ApiKeyRow",
     "AskRow",
+    "DeploymentRow",
+    "DeploymentRunRow",
     "EnvironmentRow",
     "EventRow",
     "InputRow",
@@ -52,6 +55,8 @@ __all__ = [
     "agents",
     "api_keys",
     "asks",
+    "deployment_runs",
+    "deployments",
     "environments",
     "events",
     "inputs",
