@@ -22,6 +22,8 @@ from api.routes import (
     runtimes,
     sessions,
     stream,
+    user_profiles,
+    webhooks,
     workspaces,
 )
 from protocol.version import VERSION
@@ -41,6 +43,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     runtimes.router,
     workspaces.router,
     keys.router,
+    user_profiles.router,
+    webhooks.router,
     health.router,
 )
 

@@ -15,7 +15,7 @@ from protocol.errors import InvalidRequestError
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
-_MAX_CURSOR: Final = 1024
+_MAX_CURSOR: Final = 2048
 _MAX_INT: Final = 2**63 - 1
 
 

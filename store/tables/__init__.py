@@ -28,6 +28,8 @@ from store.tables.events import EventRow, events
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
 from store.tables.sessions import SessionRow, sessions
+from store.tables.user_profiles import UserProfileRow, user_profiles
+from store.tables.webhooks import WebhookRow, webhooks
 
 __all__ = [
     "ASKED",
@@ -49,7 +51,9 @@ __all__ = [
     "SessionRow",
     "StoredAnswerRow",
     "TurnRow",
+    "UserProfileRow",
     "VendorEventRow",
+    "WebhookRow",
     "WorkspaceRow",
     "agent_versions",
     "agents",
@@ -68,6 +72,8 @@ __all__ = [
     "sessions",
     "stored_answers",
     "turns",
+    "user_profiles",
     "vendor_events",
+    "webhooks",
     "workspaces",
 ]
