@@ -19,6 +19,8 @@ from api.routes import (
     events,
     health,
     keys,
+    models,
+    not_offered,
     runtimes,
     sessions,
     stream,
@@ -45,6 +47,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     user_profiles.router,
     webhooks.router,
+    models.router,
+    not_offered.router,
     health.router,
 )
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping
 from api.auth import CallerDep
 from api.body import JsonRoute
 from api.deps import AppState, StateDep, answer
+from api.errors import ErrorEnvelope
 from api.pages import PageDep, PageParams, decode_cursor, encode_cursor
 from api.resends import AttemptDep, Done, answer_once
 from protocol.definition import merged_metadata
@@ -180,7 +181,7 @@ async def delete_user_profile(
     return answer(body)
 
 
-@router.post("/{user_profile_id}/action_urls", response_model=None)
+@router.post("/{user_profile_id}/action_urls", status_code=400, response_model=ErrorEnvelope)
 async def create_user_profile_action_url(
     user_profile_id: str, _params: ActionUrlCreateParams, caller: CallerDep, state: StateDep
 ) -> NoReturn:
@@ -189,7 +190,7 @@ async def create_user_profile_action_url(
     raise _no_page()
 
 
-@router.post("/{user_profile_id}/enrollment_url", response_model=None)
+@router.post("/{user_profile_id}/enrollment_url", status_code=400, response_model=ErrorEnvelope)
 async def create_user_profile_enrollment_url(user_profile_id: str, caller: CallerDep, state: StateDep) -> NoReturn:
     """Refused: there is no page on which a person could enroll."""
     await _found(state, caller.workspace_id, user_profile_id)
