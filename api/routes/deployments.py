@@ -33,6 +33,7 @@ from protocol.timestamps import to_rfc3339
 from store.events import Accepted, TooManyQueuedError
 from store.repositories import deployments
 from store.repositories.deployments import DeploymentFilters
+from store.resends import Attempt
 from store.schedules import check_schedule, upcoming_runs
 
 Json = dict[str, Any]
@@ -242,7 +243,7 @@ async def unpause_deployment(deployment_id: str, attempt: AttemptDep, caller: Ca
 
 
 async def _set_paused(
-    state: AppState, attempt: Any, workspace_id: str, deployment_id: str, reason: Json | None
+    state: AppState, attempt: Attempt, workspace_id: str, deployment_id: str, reason: Json | None
 ) -> Response:
     def change(db: Connection) -> Done[None]:
         current = deployments.lock_writable(db, workspace_id, deployment_id)

@@ -17,10 +17,13 @@ from store.tables import deployment_runs, deployments
 
 Json = dict[str, Any]
 
+# Found from the newest on, along the index that keeps a fire from being recorded twice; manual runs are not in its way.
 _LAST_RUN = (
-    sa.select(sa.func.max(deployment_runs.c.created_at))
+    sa.select(deployment_runs.c.created_at)
     .where(deployment_runs.c.deployment_id == deployments.c.id)
-    .where(deployment_runs.c.trigger_type == "schedule", deployment_runs.c.session_id.is_not(None))
+    .where(deployment_runs.c.scheduled_at.is_not(None), deployment_runs.c.session_id.is_not(None))
+    .order_by(deployment_runs.c.scheduled_at.desc())
+    .limit(1)
     .scalar_subquery()
     .label("last_run_at")
 )

@@ -1,6 +1,7 @@
 """User profiles, in the database."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from store.tables import user_profiles
 
 Json = dict[str, Any]
 Condition = sa.ColumnElement[bool]
+
+_BY_AGE = (user_profiles.c.created_at, user_profiles.c.id)
+_BY_NAME = (user_profiles.c.name_key, user_profiles.c.id)
 
 
 def create_user_profile(db: Connection, workspace_id: str, values: Json) -> RowMapping:
@@ -67,30 +71,45 @@ def list_by_age(
     db: Connection, workspace_id: str, *, ascending: bool, limit: int, after: tuple[int, str] | None
 ) -> Sequence[RowMapping]:
     """Return profiles by `created_at`, and one more than the limit if there are more."""
-    key = (user_profiles.c.created_at, user_profiles.c.id)
-    statement = sa.select(user_profiles).where(user_profiles.c.workspace_id == workspace_id)
-    if after is not None:
-        bound = (sa.literal(after[0], sa.BigInteger()), sa.literal(after[1]))
-        statement = statement.where(_beyond(key, bound, ascending=ascending))
-    return db.execute(statement.order_by(*_directed(key, ascending=ascending)).limit(limit + 1)).mappings().all()
+    bound = None if after is None else (sa.literal(after[0], sa.BigInteger()), sa.literal(after[1]))
+    return _walk(db, workspace_id, sa.true(), _BY_AGE, bound, ascending=ascending, most=limit + 1)
 
 
 def list_by_name(
     db: Connection, workspace_id: str, *, ascending: bool, limit: int, after: tuple[str | None, str] | None
 ) -> Sequence[RowMapping]:
     """Return profiles by name, those without one last, and one more than the limit if there are more."""
-    key = (user_profiles.c.name_key, user_profiles.c.id)
-    unnamed = user_profiles.c.name_key.is_(None)
-    statement = sa.select(user_profiles).where(user_profiles.c.workspace_id == workspace_id)
-    if after is not None:
-        name, profile_id = after
-        if name is None:
-            statement = statement.where(unnamed, _beyond(key[1:], (sa.literal(profile_id),), ascending=ascending))
-        else:
-            bound = (sa.literal(name_key(name), sa.LargeBinary()), sa.literal(profile_id))
-            statement = statement.where(sa.or_(_beyond(key, bound, ascending=ascending), unnamed))
-    ordered = statement.order_by(unnamed.asc(), *_directed(key, ascending=ascending))
-    return db.execute(ordered.limit(limit + 1)).mappings().all()
+    name, profile_id = after or (None, None)
+    walk = partial(_walk, db, workspace_id, ascending=ascending)
+    found: list[RowMapping] = []
+    if after is None or name is not None:
+        bound = None if name is None else (sa.literal(name_key(name), sa.LargeBinary()), sa.literal(profile_id))
+        found += walk(user_profiles.c.name_key.is_not(None), _BY_NAME, bound, most=limit + 1)
+        profile_id = None
+    if len(found) <= limit:
+        last = None if profile_id is None else (sa.literal(profile_id),)
+        found += walk(user_profiles.c.name_key.is_(None), _BY_NAME[1:], last, most=limit + 1 - len(found))
+    return found
+
+
+def _walk(
+    db: Connection,
+    workspace_id: str,
+    which: Condition,
+    key: Sequence[Any],
+    bound: Sequence[Any] | None,
+    *,
+    ascending: bool,
+    most: int,
+) -> Sequence[RowMapping]:
+    """Return rows in the order of a key, beyond a bound: one walk along an index."""
+    statement = sa.select(user_profiles).where(user_profiles.c.workspace_id == workspace_id, which)
+    if bound is not None:
+        statement = statement.where(
+            sa.tuple_(*key) > sa.tuple_(*bound) if ascending else sa.tuple_(*key) < sa.tuple_(*bound)
+        )
+    order = [column.asc() if ascending else column.desc() for column in key]
+    return db.execute(statement.order_by(*order).limit(most)).mappings().all()
 
 
 def name_key(name: str | None) -> bytes | None:
@@ -100,11 +119,3 @@ def name_key(name: str | None) -> bytes | None:
 
 def _one(workspace_id: str, profile_id: str) -> Condition:
     return sa.and_(user_profiles.c.workspace_id == workspace_id, user_profiles.c.id == profile_id)
-
-
-def _beyond(key: Sequence[Any], bound: Sequence[Any], *, ascending: bool) -> Condition:
-    return sa.tuple_(*key) > sa.tuple_(*bound) if ascending else sa.tuple_(*key) < sa.tuple_(*bound)
-
-
-def _directed(key: Sequence[Any], *, ascending: bool) -> list[Any]:
-    return [column.asc() if ascending else column.desc() for column in key]
