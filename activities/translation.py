@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from activities.prices import cost_of
 from protocol.ids import event_id
 from runtimes.base import (
     HEARTBEAT,
@@ -19,6 +20,7 @@ from runtimes.base import (
 from store.claims import ClaimedTurn
 from store.event_log import NewFrame
 from store.turns import Batch, NewAsk
+from store.usage import Cost
 
 Json = dict[str, Any]
 
@@ -32,6 +34,7 @@ class Translator:
     def __init__(self, runtime: Runtime, turn: ClaimedTurn, *, from_first: bool) -> None:
         self._runtime = runtime
         self._turn = turn
+        self._model: str = turn.session["agent"]["model"]["id"]
         self._state: Json = turn.row["state"]
         self._cursor: str | None = turn.row["cursor"]
         self._idless: int = turn.row["idless"]
@@ -121,10 +124,23 @@ class Translator:
         id_ = event_id(self._turn.session_id, key, ordinal)
         payload = {name: self._resolved(value) for name, value in item.payload.items()}
         self.batch.frames.append(
-            NewFrame(item.type, payload, event_id=id_, turn_id=self._turn.id, native_key=key, ordinal=ordinal)
+            NewFrame(
+                item.type,
+                payload,
+                event_id=id_,
+                turn_id=self._turn.id,
+                native_key=key,
+                ordinal=ordinal,
+                cost=self._cost(item),
+            )
         )
         if isinstance(item, Ask):
             self.batch.asks.append(NewAsk(id_, item.type, item.native))
+
+    def _cost(self, item: Event | Ask) -> Cost | None:
+        if not isinstance(item, Event) or item.type != "span.model_request_end":
+            return None
+        return cost_of(self._model, item.payload["model_usage"], item.cost_usd)
 
     def _resolved(self, value: Any) -> Any:
         if isinstance(value, Reference):

@@ -14,6 +14,8 @@ from api.request_log import RequestLog
 from api.routes import (
     agents,
     credentials,
+    deployment_runs,
+    deployments,
     environments,
     events,
     health,
@@ -21,10 +23,14 @@ from api.routes import (
     memories,
     memory_stores,
     memory_versions,
+    models,
+    not_offered,
     runtimes,
     sessions,
     stream,
+    user_profiles,
     vaults,
+    webhooks,
     workspaces,
 )
 from protocol.version import VERSION
@@ -44,9 +50,15 @@ ROUTERS: tuple[APIRouter, ...] = (
     memory_stores.router,
     credentials.router,
     vaults.router,
+    deployments.router,
+    deployment_runs.router,
     runtimes.router,
     workspaces.router,
     keys.router,
+    user_profiles.router,
+    webhooks.router,
+    models.router,
+    not_offered.router,
     health.router,
 )
 

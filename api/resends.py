@@ -59,9 +59,6 @@ async def retry_count(request: Request) -> int:
     return min(int(text), _MOST_RETRIES) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
 
 
-RetryCountDep = Annotated[int, Depends(retry_count)]
-
-
 def _timeout_s(text: str) -> float | None:
     try:
         seconds = float(text)

@@ -43,7 +43,7 @@ async def session_list(
     statuses: Annotated[tuple[str, ...], Depends(_statuses)],
     agent_id: str | None = None,
     agent_version: Annotated[Version | None, Query(description="Only with `agent_id`.")] = None,
-    deployment_id: Annotated[str | None, Query(description="No session has one: the list is empty.")] = None,
+    deployment_id: Annotated[str | None, Query(description="Only sessions that runs of it made.")] = None,
     memory_store_id: Annotated[str | None, Query(description="No session has one: the list is empty.")] = None,
     include_archived: bool = False,
     order: Order = "desc",
@@ -52,11 +52,12 @@ async def session_list(
     filters = SessionFilters(
         agent_id=agent_id,
         agent_version=agent_version,
+        deployment_id=deployment_id,
         created=created,
         statuses=statuses,
         include_archived=include_archived,
     )
-    return SessionList(filters, order, deployment_id is not None or memory_store_id is not None)
+    return SessionList(filters, order, memory_store_id is not None)
 
 
 SessionListDep = Annotated[SessionList, Depends(session_list)]

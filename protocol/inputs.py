@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from protocol.content import (
     DocumentBlock,
@@ -106,24 +106,35 @@ UserEvent = Annotated[
 InitialEvent = Annotated[UserMessage, BeforeValidator(_refuse_not_offered)]
 
 
+def system_message_last(events: list[Any]) -> list[Any]:
+    """Refuse a `system.message` that does not end its request, right after the message it accompanies."""
+    places = [place for place, event in enumerate(events) if isinstance(event, SystemMessage)]
+    if not places:
+        return events
+    if len(places) > 1:
+        raise ValueError("at most one `system.message` per request")
+    if places[0] != len(events) - 1:
+        raise ValueError("a `system.message` must be the last event of its request")
+    if len(events) == 1 or not isinstance(events[-2], UserMessage):
+        raise ValueError("a `system.message` must directly follow the `user.message` it accompanies")
+    return events
+
+
+DeploymentEvent = Annotated[
+    Annotated[UserMessage | SystemMessage, Field(discriminator="type")], BeforeValidator(_refuse_not_offered)
+]
+DeploymentEvents = Annotated[
+    list[DeploymentEvent],
+    Field(min_length=1, max_length=MAX_INITIAL_EVENTS),
+    AfterValidator(system_message_last),
+]
+"""What each session of a deployment begins with: 1 to 50 messages, the last of them with a `system.message` or not."""
+
+
 class EventSendParams(Request):
     """Events to send to a session, all or none."""
 
-    events: list[UserEvent] = Field(min_length=1, max_length=MAX_EVENTS)
-
-    @field_validator("events")
-    @classmethod
-    def _system_message_last(cls, events: list[Any]) -> list[Any]:
-        places = [place for place, event in enumerate(events) if isinstance(event, SystemMessage)]
-        if not places:
-            return events
-        if len(places) > 1:
-            raise ValueError("at most one `system.message` per request")
-        if places[0] != len(events) - 1:
-            raise ValueError("a `system.message` must be the last event of its request")
-        if len(events) == 1 or not isinstance(events[-2], UserMessage):
-            raise ValueError("a `system.message` must directly follow the `user.message` it accompanies")
-        return events
+    events: Annotated[list[UserEvent], Field(min_length=1, max_length=MAX_EVENTS), AfterValidator(system_message_last)]
 
 
 def payload_of(event: Request) -> Json:

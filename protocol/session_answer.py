@@ -1,12 +1,14 @@
 """How stored sessions and turns look on the wire. Pure: rows in, plain values out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from protocol.timestamps import to_rfc3339
 
 Json = dict[str, Any]
 Row = Mapping[str, Any]
+
+_NANO_PER_CENT: Final = 10_000_000
 
 
 def session_answer(row: Row, workflows_url: str) -> Json:
@@ -19,7 +21,7 @@ def session_answer(row: Row, workflows_url: str) -> Json:
         "metadata": row["metadata"],
         "agent": row["agent"],
         "environment_id": row["environment_id"],
-        "deployment_id": None,
+        "deployment_id": row["deployment_id"],
         "vault_ids": row["vault_ids"],
         "resources": [],
         "outcome_evaluations": [],
@@ -46,8 +48,9 @@ def _figures(row: Row) -> Json:
     }
 
 
-def usage_answer(usage: Mapping[str, int]) -> Json:
-    """Return the API's cumulative usage of counted tokens. There is no price list, so no cost is claimed."""
+def usage_answer(usage: Mapping[str, Any]) -> Json:
+    """Return the API's cumulative usage; `list_cost` in whole cents, null where the cost of a part is not known."""
+    nano_usd = usage.get("cost_nano_usd")
     return {
         "input_tokens": usage.get("input_tokens", 0),
         "output_tokens": usage.get("output_tokens", 0),
@@ -57,8 +60,13 @@ def usage_answer(usage: Mapping[str, int]) -> Json:
             "ephemeral_1h_input_tokens": 0,
         },
         "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 0},
-        "list_cost": None,
+        "list_cost": None if nano_usd is None else {"amount": str(_cents(nano_usd)), "currency": "USD"},
+        "cost_source": usage.get("cost_source"),
     }
+
+
+def _cents(nano_usd: int) -> int:
+    return (nano_usd + _NANO_PER_CENT // 2) // _NANO_PER_CENT
 
 
 def turn_answer(row: Row, told: Sequence[Mapping[Any, Any]]) -> Json:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from anthropic.types.beta import BetaManagedAgentsSession
+from anthropic.types.beta import BetaManagedAgentsSession, BetaManagedAgentsSessionUsage
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from protocol.agents import MAX_MCP_SERVERS, MAX_SKILLS, ModelConfig, NotOffered, Skill, System
@@ -112,10 +112,21 @@ class SessionQueue(BaseModel):
     waiting: int
 
 
+class SessionUsage(BetaManagedAgentsSessionUsage):
+    """What the session used, over all its turns."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    cost_source: str | None
+    """Where `list_cost` comes from: `runtime`, `genai-prices <version>`, both, or null where there is no cost."""
+
+
 class Session(BetaManagedAgentsSession):
     """A session."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    usage: SessionUsage
 
     runtime: SessionRuntime
     temporal: SessionTemporal

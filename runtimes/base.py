@@ -135,6 +135,8 @@ class Event:
 
     type: str
     payload: Json
+    cost_usd: float | None = None
+    """Of a `span.model_request_end`: what the runtime says the request cost; None if it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""API keys: how they are made, and the only form in which they are stored."""
+"""API keys, how they are made and the only form in which they are stored; and secrets that sign deliveries."""
 
+import base64
 import hashlib
 import secrets
 from typing import Final
@@ -20,3 +21,8 @@ def hash_key(key: str) -> str:
 def key_hint(key: str) -> str:
     """Return the last four characters, by which people recognise a key."""
     return key[-4:]
+
+
+def new_signing_secret() -> str:
+    """Return a new secret in the form of Standard Webhooks: `whsec_` and 32 random bytes as base64."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from protocol.ids import new_id
 from store.clock import now_us
 from store.tables import events, sessions
+from store.usage import Cost
 
 Json = dict[str, Any]
 
@@ -36,6 +37,8 @@ class NewFrame:
     turn_id: str | None = None
     native_key: str | None = None
     ordinal: int = 0
+    cost: Cost | None = None
+    """Of the model request that it ends; not part of the log."""
 
 
 class LockedSession:
@@ -91,7 +94,7 @@ class NewSession(LockedSession):
 
 _EMPTY: Json = dict.fromkeys(sessions.c.keys())
 _INSERT_SESSION = sa.insert(sessions)
-_LARGE = ("agent", "agent_options", "metadata", "vault_ids", "title", "environment_id")
+_LARGE = ("agent", "agent_options", "metadata", "vault_ids", "title", "environment_id", "deployment_id")
 """Columns that the engine's transactions need not read back each time."""
 _ENGINE_COLUMNS = {
     column.name: sa.bindparam(f"new_{column.name}", type_=column.type)

@@ -16,6 +16,7 @@ from store.claims import ClaimedTurn, tell_processed
 from store.event_log import LockedSession, NewFrame
 from store.events import open_asks
 from store.tables import asks, inputs, intents, turns, vendor_events
+from store.usage import Used, add_usage
 
 Json = dict[str, Any]
 
@@ -201,13 +202,14 @@ def _append(db: Connection, locked: LockedSession, turn: ClaimedTurn, batch: Bat
             for type_, data in batch.vendor
         ]
         db.execute(sa.insert(vendor_events), [{**row, "created_at": locked.now} for row in rows])
-    used = [frame.payload["model_usage"] for frame in fresh if frame.type == "span.model_request_end"]
-    usage = _add(turn.row["usage"], used)
+    ends = [frame for frame in fresh if frame.type == "span.model_request_end"]
+    used = [Used(frame.payload["model_usage"], frame.cost) for frame in ends]
+    usage = add_usage(turn.row["usage"], used)
     changes = {"cursor": batch.cursor, "state": batch.state, "idless": batch.idless, "usage": usage}
     db.execute(_APPENDED, {"turn": turn.id, **{f"new_{name}": value for name, value in changes.items()}})
     turn.row.update(changes)
     if used:
-        locked.set(usage=_add(locked["usage"], used))
+        locked.set(usage=add_usage(locked["usage"], used))
 
 
 def _insert_asks(db: Connection, locked: LockedSession, turn: ClaimedTurn, new: Sequence[NewAsk]) -> None:
@@ -226,15 +228,6 @@ def _insert_asks(db: Connection, locked: LockedSession, turn: ClaimedTurn, new: 
         for number, ask in enumerate(new)
     ]
     db.execute(sa.insert(asks), rows)
-
-
-def _add(total: Json, used: Sequence[Json]) -> Json:
-    result = dict(total)
-    for usage in used:
-        for name, amount in usage.items():
-            if isinstance(amount, int):
-                result[name] = result.get(name, 0) + amount
-    return result
 
 
 def _update(db: Connection, turn: ClaimedTurn, changes: Json) -> None:

@@ -17,16 +17,15 @@ from api.capability_check import check_capabilities
 from api.deps import AppState, StateDep, answer
 from api.pages import PageDep, decode_cursor, encode_cursor
 from api.resends import AttemptDep, Done, answer_once, answer_repeatable
-from api.session_capabilities import check_takes
+from api.session_creation import make_session
 from api.session_filters import Order, SessionListDep, read_page
 from api.wakes import announce, follow
-from protocol.inputs import payload_of
 from protocol.session_answer import session_answer, turn_answer
 from protocol.sessions import Session, SessionCreateParams, SessionPage, SessionUpdateParams, StoppedSession, TurnPage
 from settings import Settings
 from store import endings
 from store.endings import Ending
-from store.events import Accepted, Input, accept_initial
+from store.events import Accepted
 from store.repositories import sessions
 from store.repositories.turns import list_turns, told_of
 
@@ -53,18 +52,13 @@ async def create_session(
     params: SessionCreateParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
 ) -> Response:
     """Create a session; with initial events, it begins to work at once."""
-    batch = [Input(event.type, payload_of(event)) for event in params.initial_events or ()]
+    events = params.initial_events or ()
 
     def store_session(db: Connection) -> Done[tuple[str, Accepted]]:
-        plan = sessions.plan_session(db, caller.workspace_id, params)
-        capabilities = state.adapters.known_capabilities(plan.runtime)
-        check_capabilities(plan.agent, plan.runtime["kind"], capabilities)
-        check_takes(capabilities, plan.runtime["alias"], params.initial_events or (), "initial_events")
-        created = sessions.new_session(plan, params, single_answers=capabilities.answers == "single")
-        accepted = accept_initial(db, created, batch, max_queued=state.settings.max_queued_events) if batch else None
-        created.save(db)
-        body = _shown(state.settings, {**created.row, "waiting": len(batch)})
-        return Done(body, created.id, (created.id, accepted) if accepted else None)
+        created = make_session(db, state, caller.workspace_id, params, events)
+        session, accepted = created.session, created.accepted
+        body = _shown(state.settings, {**session.row, "waiting": len(events)})
+        return Done(body, session.id, (session.id, accepted) if accepted else None)
 
     body, effect = await answer_once(state, attempt, store_session)
     if effect is not None:

@@ -98,7 +98,7 @@ class OpenCodeRuntime(Runtime):
         approvals=True,
         answers="single",
         custom_tools=False,
-        usage="tokens",
+        usage="tokens_cost",
         outlives_worker=True,
         host_bound=False,
         system_messages=False,

@@ -28,9 +28,10 @@ def _usage(tokens: Json | None) -> Json:
     }
 
 
-def _span_end(start: str, tokens: Json | None, is_error: bool) -> Event:
+def _span_end(start: str, tokens: Json | None, is_error: bool, cost: float | None = None) -> Event:
     payload = {"model_request_start_id": Reference(start), "model_usage": _usage(tokens), "is_error": is_error}
-    return Event("span.model_request_end", payload)
+    # OpenCode says 0 of a model whose price it does not know.
+    return Event("span.model_request_end", payload, cost_usd=cost or None)
 
 
 def _call(part: Json) -> Json:
@@ -45,7 +46,7 @@ def _step_start(state: Json, native: NativeEvent) -> Items:
 def _step_finish(state: Json, native: NativeEvent) -> Items:
     part = native.data["part"]
     start = state.get("steps", {}).pop(part["messageID"], None)
-    return [_span_end(start, part["tokens"], False)] if start else []
+    return [_span_end(start, part["tokens"], False, part.get("cost"))] if start else []
 
 
 def _broken(state: Json, native: NativeEvent) -> Items:

@@ -92,10 +92,12 @@ def _lock_environment(db: Connection, workspace_id: str, asked: str | None) -> s
     return row
 
 
-def new_session(plan: SessionPlan, params: SessionCreateParams, *, single_answers: bool) -> NewSession:
+def new_session(
+    plan: SessionPlan, params: SessionCreateParams, *, single_answers: bool, deployment_id: str | None = None
+) -> NewSession:
     """Return an idle session, to be saved in the transaction of its plan.
 
-    `single_answers`: its runtime takes answers one at a time.
+    `single_answers`: its runtime takes answers one at a time. `deployment_id`: the deployment whose run makes it.
     """
     chosen = plan.agent["runtime"]
     values = {
@@ -110,6 +112,7 @@ def new_session(plan: SessionPlan, params: SessionCreateParams, *, single_answer
         "runtime_alias": plan.runtime["alias"],
         "kind": plan.runtime["kind"],
         "environment_id": plan.environment_id,
+        "deployment_id": deployment_id,
         "title": params.title,
         "metadata": params.metadata or {},
         "vault_ids": [],
@@ -155,6 +158,7 @@ class SessionFilters:
 
     agent_id: str | None = None
     agent_version: int | None = None
+    deployment_id: str | None = None
     created: CreatedAt = field(default_factory=CreatedAt)
     statuses: tuple[str, ...] = ()
     include_archived: bool = False
@@ -164,6 +168,7 @@ class SessionFilters:
         given: list[tuple[Any, Callable[[Any, Any], Any], sa.Column[Any]]] = [
             (self.agent_id, eq, sessions.c.agent_id),
             (self.agent_version if self.agent_id is not None else None, eq, sessions.c.agent_version),
+            (self.deployment_id, eq, sessions.c.deployment_id),
             (self.created.gt, gt, sessions.c.created_at),
             (self.created.gte, ge, sessions.c.created_at),
             (self.created.lt, lt, sessions.c.created_at),

@@ -5,6 +5,7 @@
 
 from store.tables.access import ApiKeyRow, WorkspaceRow, api_keys, workspaces
 from store.tables.agents import AgentRow, AgentVersionRow, EnvironmentRow, agent_versions, agents, environments
+from store.tables.deployments import DeploymentRow, DeploymentRunRow, deployment_runs, deployments
 from store.tables.engine import (
     ASKED,
     QUEUED,
@@ -35,7 +36,9 @@ from store.tables.memory_stores import (
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
 from store.tables.sessions import SessionRow, sessions
+from store.tables.user_profiles import UserProfileRow, user_profiles
 from store.tables.vaults import CredentialRow, VaultRow, credentials, vaults
+from store.tables.webhooks import WebhookRow, webhooks
 
 __all__ = [
     "ASKED",
@@ -45,6 +48,8 @@ __all__ = [
     "ApiKeyRow",
     "AskRow",
     "CredentialRow",
+    "DeploymentRow",
+    "DeploymentRunRow",
     "EnvironmentRow",
     "EventRow",
     "InputRow",
@@ -59,14 +64,18 @@ __all__ = [
     "SessionRow",
     "StoredAnswerRow",
     "TurnRow",
+    "UserProfileRow",
     "VaultRow",
     "VendorEventRow",
+    "WebhookRow",
     "WorkspaceRow",
     "agent_versions",
     "agents",
     "api_keys",
     "asks",
     "credentials",
+    "deployment_runs",
+    "deployments",
     "environments",
     "events",
     "inputs",
@@ -81,7 +90,9 @@ __all__ = [
     "sessions",
     "stored_answers",
     "turns",
+    "user_profiles",
     "vaults",
     "vendor_events",
+    "webhooks",
     "workspaces",
 ]

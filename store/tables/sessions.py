@@ -13,6 +13,9 @@ class SessionRow(SQLModel, table=True):
     __table_args__ = (
         sa.Index("sessions_by_workspace", "workspace_id", "created_at", "id"),
         sa.Index("sessions_by_agent", "agent_id", "created_at", "id"),
+        sa.Index("sessions_by_deployment", "deployment_id", "created_at", "id",
+                 sqlite_where=sa.text("deployment_id IS NOT NULL"),
+                 postgresql_where=sa.text("deployment_id IS NOT NULL")),
         sa.Index("sessions_with_open_turn", "moved_at", sqlite_where=sa.text("open_turn_id IS NOT NULL"),
                  postgresql_where=sa.text("open_turn_id IS NOT NULL")),
     )  # fmt: skip
@@ -28,6 +31,8 @@ class SessionRow(SQLModel, table=True):
     runtime_alias: str
     kind: str
     environment_id: str
+    deployment_id: str | None = None
+    """The deployment whose run made it."""
     title: str | None = None
     metadata_: Json = Field(default_factory=dict, sa_column=sa.Column("metadata", sa.JSON, nullable=False))
     vault_ids: list[str] = Field(default_factory=list, sa_type=sa.JSON)

@@ -16,6 +16,7 @@ from store.event_log import NewFrame, StaleFenceError
 from store.events import Input, TooManyQueuedError, accept
 from store.tables import events, inputs, sessions
 from store.turns import Batch, Closing, NewAsk
+from store.usage import Cost, Used, add_usage
 from tests.store.sessions import WORKSPACE, make_session, message, send
 
 Json = dict[str, Any]
@@ -129,6 +130,44 @@ async def test_a_native_event_is_stored_once(db_store: Store) -> None:
         lambda db: db.execute(sa.select(sessions.c.usage).where(sessions.c.id == session_id)).scalar_one()
     )
     assert stored == {"input_tokens": 2, "output_tokens": 3}
+
+
+async def test_a_cost_is_counted_once_with_its_event(db_store: Store) -> None:
+    session_id = await db_store.write(make_session)
+    await db_store.write(lambda db: send(db, session_id, message("a")))
+    turn = await claimed(db_store, session_id)
+    payload = {"model_usage": {"input_tokens": 2}}
+    frames = [
+        NewFrame("span.model_request_end", payload, native_key=str(n), cost=Cost(7, source))
+        for n, source in enumerate(("runtime", "list", "runtime"))
+    ]
+    for _ in range(2):
+        await db_store.write(partial(turns.append, turn=turn, batch=Batch(frames=frames)))
+    await finish(db_store, turn, batch=Batch(frames=frames))
+    statement = sa.select(sessions.c.usage).where(sessions.c.id == session_id)
+    stored = await db_store.read(lambda db: db.execute(statement).scalar_one())
+    assert stored == {"input_tokens": 6, "cost_nano_usd": 21, "cost_source": "runtime, list"}
+
+
+PRICED = Used({"input_tokens": 1}, Cost(5, "list"))
+UNPRICED = Used({"input_tokens": 1}, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "used", "cost"),
+    [
+        ({}, [PRICED, PRICED], 10),
+        ({}, [UNPRICED, PRICED], None),
+        ({}, [PRICED, UNPRICED, PRICED], None),
+        ({}, [Used({"input_tokens": 0}, None), PRICED], 5),
+        ({"input_tokens": 9}, [PRICED], None),
+        ({"input_tokens": 9, "cost_nano_usd": 1, "cost_source": "list"}, [PRICED], 6),
+    ],
+)
+def test_a_cost_is_told_only_of_a_whole(before: Any, used: list[Used], cost: int | None) -> None:
+    total = add_usage(before, used)
+    assert total.get("cost_nano_usd") == cost
+    assert ("cost_source" in total) is (cost is not None)
 
 
 def asking(*ids: str) -> Batch:

@@ -111,7 +111,9 @@ def test_message_with_thinking() -> None:
     assert log.text == "word1 word2 word3 "
     assert "".join(delta.text for delta in log.deltas if delta.type == "agent.message") == log.text
     assert {(delta.native_key, delta.ordinal) for delta in log.deltas} <= set(log.stored)
-    assert log.of("span.model_request_end")[0].payload["model_usage"] == USAGE
+    (span,) = log.of("span.model_request_end")
+    assert isinstance(span, Event)
+    assert (span.payload["model_usage"], span.cost_usd) == (USAGE, 0.000155)
     assert log.end == End("end_turn")
 
 
