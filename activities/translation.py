@@ -124,7 +124,7 @@ class Translator:
             NewFrame(item.type, payload, event_id=id_, turn_id=self._turn.id, native_key=key, ordinal=ordinal)
         )
         if isinstance(item, Ask):
-            self.batch.asks.append(NewAsk(id_, item.type, item.native))
+            self.batch.asks.append(NewAsk(id_, item.type, item.native, _client_tool(item)))
 
     def _resolved(self, value: Any) -> Any:
         if isinstance(value, Reference):
@@ -141,3 +141,10 @@ class Translator:
         content = {"type": "text", "text": delta.text}
         piece = {"type": "content_delta", "index": delta.index, "content": content}
         self.previews.append({"type": "event_delta", "event_id": id_, "delta": piece})
+
+
+def _client_tool(ask: Ask) -> str | None:
+    """Return what a tool that the client runs waits for first."""
+    if not ask.client_tool:
+        return None
+    return "confirm" if ask.payload.get("evaluated_permission") == "ask" else "run"

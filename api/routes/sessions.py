@@ -14,7 +14,7 @@ from temporalio.envconfig import ClientConfig
 from api.adapters import CapabilitiesUnknownError
 from api.auth import CallerDep
 from api.body import JsonRoute
-from api.capability_check import check_capabilities
+from api.capability_check import check_capabilities, check_client_tools
 from api.deps import AppState, StateDep, answer
 from api.pages import PageDep, decode_cursor, encode_cursor
 from api.resends import AttemptDep, Done, RetryCountDep, answer_once
@@ -60,6 +60,8 @@ async def create_session(
         plan = sessions.plan_session(db, caller.workspace_id, params)
         capabilities = state.adapters.known_capabilities(plan.runtime)
         check_capabilities(plan.agent, plan.runtime["kind"], capabilities)
+        if plan.self_hosted:
+            check_client_tools(plan.runtime["alias"], capabilities)
         check_takes(capabilities, plan.runtime["alias"], params.initial_events or (), "initial_events")
         created = sessions.new_session(plan, params, single_answers=capabilities.answers == "single")
         accepted = accept_initial(db, created, batch, max_queued=state.settings.max_queued_events) if batch else None

@@ -69,7 +69,7 @@ class Server:
     async def open_session(self, request: Request) -> Response:
         asked = await body_of(request)
         ours = request.headers.get("x-waystation-session")
-        session = self.book.open(ours, bool(asked.get("idless", False)))
+        session = self.book.open(ours, bool(asked.get("idless")), bool(asked.get("client_tools")))
         self.book.ledger.record("open_session", session=session.id, waystation_session=ours, accepted=True)
         return self._answer({"session_id": session.id})
 

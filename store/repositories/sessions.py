@@ -39,7 +39,7 @@ _CHECK = sa.select(sessions.c.id).where(*_ONE, sessions.c.deleted_at.is_(None))
 _GET_RUNTIME = sa.select(runtimes).join_from(sessions, runtimes, runtimes.c.id == sessions.c.runtime_id).where(*_ONE)
 # Its lock is shared with other creations, but not with who deletes or archives the environment meanwhile.
 _ENVIRONMENT = (
-    sa.select(environments.c.id, environments.c.archived_at, now_us().label("now"))
+    sa.select(environments.c.id, environments.c.archived_at, environments.c.config, now_us().label("now"))
     .where(environments.c.workspace_id == sa.bindparam("workspace"))
     .with_for_update(read=True)
 )
@@ -55,6 +55,7 @@ class SessionPlan:
     agent: Json
     runtime: RowMapping
     environment_id: str
+    self_hosted: bool
     now: int
 
 
@@ -74,7 +75,8 @@ def plan_session(db: Connection, workspace_id: str, params: SessionCreateParams)
         snapshot = with_overrides(snapshot, chosen)
     runtime = choose_runtime(db, workspace_id, snapshot["runtime"]["alias"])
     environment = _lock_environment(db, workspace_id, params.environment_id)
-    return SessionPlan(workspace_id, snapshot, runtime, environment.id, environment.now)
+    self_hosted = environment.config["type"] == "self_hosted"
+    return SessionPlan(workspace_id, snapshot, runtime, environment.id, self_hosted, environment.now)
 
 
 def _lock_environment(db: Connection, workspace_id: str, asked: str | None) -> sa.Row[Any]:
@@ -110,6 +112,7 @@ def new_session(plan: SessionPlan, params: SessionCreateParams, *, single_answer
         "runtime_alias": plan.runtime["alias"],
         "kind": plan.runtime["kind"],
         "environment_id": plan.environment_id,
+        "self_hosted": plan.self_hosted,
         "title": params.title,
         "metadata": params.metadata or {},
         "vault_ids": [],

@@ -27,6 +27,7 @@ from store.tables.events import EventRow, events
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
 from store.tables.sessions import SessionRow, sessions
+from store.tables.work import EnvironmentWorkRow, environment_work
 
 __all__ = [
     "ASKED",
@@ -36,6 +37,7 @@ __all__ = [
     "ApiKeyRow",
     "AskRow",
     "EnvironmentRow",
+    "EnvironmentWorkRow",
     "EventRow",
     "InputRow",
     "IntentRow",
@@ -52,6 +54,7 @@ __all__ = [
     "agents",
     "api_keys",
     "asks",
+    "environment_work",
     "environments",
     "events",
     "inputs",

@@ -28,6 +28,8 @@ class SessionRow(SQLModel, table=True):
     runtime_alias: str
     kind: str
     environment_id: str
+    self_hosted: bool | None = None
+    """Whether its environment is self-hosted, so that clients run its built-in tools; null: no."""
     title: str | None = None
     metadata_: Json = Field(default_factory=dict, sa_column=sa.Column("metadata", sa.JSON, nullable=False))
     vault_ids: list[str] = Field(default_factory=list, sa_type=sa.JSON)
