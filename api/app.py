@@ -11,7 +11,7 @@ from api.body import BodyLimit
 from api.deps import AppState
 from api.openapi import describe_api
 from api.request_log import RequestLog
-from api.routes import agents, environments, events, health, keys, runtimes, sessions, stream, work, workspaces
+from api.routes import agents, environments, events, health, keys, runtimes, sessions, stream, threads, work, workspaces
 from protocol.version import VERSION
 from security.vault import open_vault
 from settings import Settings
@@ -22,6 +22,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     stream.router,
     sessions.router,
+    threads.router,
     agents.router,
     work.router,
     environments.router,

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from protocol.errors import ApiError, InvalidRequestError, NotFoundError
-from protocol.ids import derived_id, new_id
+from protocol.ids import new_id
+from protocol.threads import primary_thread_id
 from store import event_log, work
 from store.claims import tell_processed
 from store.event_log import LockedSession, NewFrame
@@ -142,7 +143,7 @@ def _store(db: Connection, locked: LockedSession, item: Input, event_id: str, se
 
 
 def _check_thread(session_id: str, thread_id: str | None) -> None:
-    if thread_id not in (None, derived_id("sthr", session_id)):
+    if thread_id not in (None, primary_thread_id(session_id)):
         raise InvalidRequestError(f"session_thread_id {thread_id!r} is no thread of this session")
 
 
