@@ -26,6 +26,7 @@ def _api_key_json(row: RowMapping) -> dict[str, Any]:
         "workspace_id": row["workspace_id"],
         "name": row["name"],
         "scope": row["scope"],
+        "environment_id": row["environment_id"],
         "hint": row["hint"],
         "created_at": to_rfc3339(row["created_at"]),
         "revoked_at": None if revoked_at is None else to_rfc3339(revoked_at),
@@ -41,6 +42,7 @@ async def create_api_key(params: ApiKeyCreateParams, caller: AdminDep, state: St
         workspace_id=params.workspace_id or caller.workspace_id,
         name=params.name,
         scope=params.scope,
+        environment_id=params.environment_id,
         key=key,
     )
     return answer({**_api_key_json(await state.store.write(create)), "key": key})

@@ -32,6 +32,7 @@ from protocol.work import (
     work_answer,
 )
 from store.repositories import work
+from store.repositories.environments import check_self_hosted
 
 Json = dict[str, Any]
 
@@ -46,7 +47,7 @@ async def list_work(environment_id: str, state: StateDep, caller: CallerDep, pag
     filters = ("work", environment_id)
 
     def read(db: Connection) -> Any:
-        work.check_self_hosted(db, caller.workspace_id, environment_id)
+        check_self_hosted(db, caller.workspace_id, environment_id)
         after = keyset(page, filters)
         return work.list_work(db, caller.workspace_id, environment_id, limit=page.limit, after=after)
 
@@ -67,7 +68,7 @@ async def poll_work(
 ) -> Response:
     """Take the oldest free work, or null if there is none; acknowledge it before another poll may take it over."""
     workspace_id = caller.workspace_id
-    check = partial(work.check_self_hosted, workspace_id=workspace_id, environment_id=environment_id)
+    check = partial(check_self_hosted, workspace_id=workspace_id, environment_id=environment_id)
     await state.store.read(check)
     give_up = time.monotonic() + (block_ms or 0) / 1000
     while True:
@@ -97,7 +98,7 @@ async def retrieve_work_stats(environment_id: str, state: StateDep, caller: Call
     """Tell how much work waits in an environment."""
 
     def read(db: Connection) -> RowMapping:
-        work.check_self_hosted(db, caller.workspace_id, environment_id)
+        check_self_hosted(db, caller.workspace_id, environment_id)
         return work.read_stats(db, environment_id)
 
     row = await state.store.read(read)

@@ -36,6 +36,7 @@ _VISIBLE = sa.select(*sessions.c, now_us().label("now"), _WAITING).where(session
 _ONE = (sessions.c.workspace_id == sa.bindparam("workspace"), sessions.c.id == sa.bindparam("session"))
 _GET = _VISIBLE.where(*_ONE)
 _CHECK = sa.select(sessions.c.id).where(*_ONE, sessions.c.deleted_at.is_(None))
+_ENVIRONMENT_OF = sa.select(sessions.c.environment_id).where(*_ONE, sessions.c.deleted_at.is_(None))
 _GET_RUNTIME = sa.select(runtimes).join_from(sessions, runtimes, runtimes.c.id == sessions.c.runtime_id).where(*_ONE)
 # Its lock is shared with other creations, but not with who deletes or archives the environment meanwhile.
 _ENVIRONMENT = (
@@ -145,6 +146,11 @@ def check_session(db: Connection, workspace_id: str, session_id: str) -> None:
     """
     if db.execute(_CHECK, {"workspace": workspace_id, "session": session_id}).first() is None:
         raise NotFoundError(f"no session {session_id!r}")
+
+
+def find_environment(db: Connection, workspace_id: str, session_id: str) -> str | None:
+    """Return the environment of a session, or None if there is no such session."""
+    return db.execute(_ENVIRONMENT_OF, {"workspace": workspace_id, "session": session_id}).scalar()
 
 
 def was_deleted(db: Connection, workspace_id: str, session_id: str) -> bool:

@@ -11,7 +11,6 @@ from protocol.timestamps import to_rfc3339
 from store import event_log
 from store import work as needs
 from store.clock import now_us, read_now
-from store.repositories.environments import get_environment
 from store.repositories.keyset import Position, newest_first
 from store.tables import environment_work
 
@@ -57,21 +56,6 @@ class HeartbeatPreconditionError(InvalidRequestError):
     """The lease is not where the worker last saw it: another may hold it."""
 
     status = 412
-
-
-def check_self_hosted(db: Connection, workspace_id: str, environment_id: str) -> None:
-    """Refuse an environment that has no work.
-
-    Raises:
-        NotFoundError: there is no such environment in the workspace.
-        InvalidRequestError: it is not self-hosted.
-    """
-    kind = get_environment(db, workspace_id, environment_id)["config"]["type"]
-    if kind != "self_hosted":
-        raise InvalidRequestError(
-            f"environment {environment_id!r} is of type {kind!r} and has no work: "
-            "only a `self_hosted` one is served by workers of yours"
-        )
 
 
 def has_free(db: Connection, environment_id: str, unacknowledged_us: int) -> tuple[bool, list[str]]:

@@ -402,3 +402,71 @@ async def test_a_runtime_that_runs_its_tools_itself_is_refused(
         await sdk.beta.sessions.create(agent=agent["id"], environment_id=environment)
     assert refused.value.body["error"]["details"] == {"error_code": "unsupported_capability"}  # type: ignore[index]
     assert [item async for item in sdk.beta.sessions.list()] == []
+
+
+@pytest.fixture
+async def worker_key(http: httpx2.AsyncClient, environment: str) -> str:
+    body = {"name": "worker", "scope": "environment", "environment_id": environment}
+    made = await http.post("/v1/api_keys", json=body)
+    assert made.status_code == 200, made.text
+    assert (made.json()["scope"], made.json()["environment_id"]) == ("environment", environment)
+    return str(made.json()["key"])
+
+
+async def test_an_environment_key_opens_what_a_worker_needs(
+    api: RunningApi,
+    sdk: anthropic.AsyncAnthropic,
+    http: httpx2.AsyncClient,
+    stub_runtime: Json,
+    environment: str,
+    session: str,
+    worker_key: str,
+) -> None:
+    use = await ask(api, http, session)
+    elsewhere = str((await create_session(http, (await create_agent(http))["id"]))["id"])
+    other = (await sdk.beta.environments.create(name="other", config={"type": "self_hosted"})).id
+    result = {"type": "user.tool_result", "tool_use_id": use}
+    async with httpx2.AsyncClient(base_url=api.url, headers={"authorization": f"Bearer {worker_key}"}) as worker:
+        taken = (await worker.get(f"/v1/environments/{environment}/work/poll")).json()
+        assert (await worker.post(f"/v1/environments/{environment}/work/{taken['id']}/ack")).status_code == 200
+        assert (await worker.get(f"/v1/sessions/{session}")).status_code == 200
+        assert (await worker.get(f"/v1/sessions/{session}/events")).status_code == 200
+        refused = [
+            await worker.get(f"/v1/environments/{other}/work/poll"),
+            await worker.get(f"/v1/environments/{environment}"),
+            await worker.get("/v1/sessions"),
+            await worker.get("/v1/agents"),
+            await worker.post("/v1/api_keys", json={"name": "mine", "scope": "admin"}),
+            await worker.get(f"/v1/sessions/{elsewhere}/events"),
+            await worker.get("/v1/sessions/sesn_none"),
+            await worker.delete(f"/v1/sessions/{session}"),
+            await worker.post(f"/v1/sessions/{session}", json={"title": "t"}),
+            await worker.post(f"/v1/sessions/{session}/stop"),
+            await worker.post(f"/v1/sessions/{session}/events", json={"events": [message("x")]}),
+            await worker.post(f"/v1/sessions/{session}/events", json={"events": [result, message("x")]}),
+        ]
+        assert {answer.status_code for answer in refused} == {403}
+        assert {answer.json()["error"]["details"]["error_code"] for answer in refused} == {"api_key_scope_missing"}
+        sent = await worker.post(f"/v1/sessions/{session}/events", json={"events": [result]})
+        assert sent.status_code == 200, sent.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"scope": "environment"},
+        {"scope": "member", "environment_id": "E"},
+        {"environment_id": "E"},
+        {"scope": "environment", "environment_id": "cloud"},
+    ],
+)
+async def test_refused_environment_keys(
+    sdk: anthropic.AsyncAnthropic, http: httpx2.AsyncClient, environment: str, body: Json
+) -> None:
+    known = {"E": environment, "cloud": (await sdk.beta.environments.create(name="c")).id}
+    if "environment_id" in body:
+        body = {**body, "environment_id": known[body["environment_id"]]}
+    answer = await http.post("/v1/api_keys", json={"name": "k", **body})
+    assert answer.status_code == 400, answer.text
+    body = {"name": "k", "scope": "environment", "environment_id": "env_none"}
+    assert (await http.post("/v1/api_keys", json=body)).status_code == 404

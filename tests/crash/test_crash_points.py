@@ -294,7 +294,8 @@ async def assert_erased(driver: Driver) -> None:
 @pytest.mark.parametrize("where", ["before", "after"])
 async def test_around_the_commit_of_a_tool_use_for_a_worker(stack: Stack, where: str) -> None:
     environment = await stack.sdk.beta.environments.create(name="own", config={"type": "self_hosted"})
-    session = await stack.sdk.beta.sessions.create(agent=await stack.make_agent(), environment_id=environment.id)
+    agent = await stack.make_agent(extra_body={"runtime": "scripted"})
+    session = await stack.sdk.beta.sessions.create(agent=agent, environment_id=environment.id)
     driver = Driver(stack, stack.sdk, session.id)
     async with crash_worker(stack, f"{where}:close:1"):
         await driver.send(script({"tool": "bash", "input": {}}, {"say": "after"}))

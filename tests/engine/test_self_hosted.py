@@ -37,10 +37,13 @@ async def work_of(driver: Driver) -> list[Any]:
 
 @contextlib.asynccontextmanager
 async def worker(driver: Driver, workdir: Path, **options: Any) -> AsyncIterator[None]:
-    """Run the SDK's worker, as it is."""
+    """Run the SDK's worker, as it is, with a key that opens nothing but what it needs."""
     options = {"max_idle": 0.5, **options}
+    async with driver.stack.http() as http:
+        scope = {"scope": "environment", "environment_id": await environment_of(driver)}
+        key = (await http.post("/v1/api_keys", json={"name": "worker", **scope})).json()["key"]
     runs = driver.client.beta.environments.work.worker(
-        environment_id=await environment_of(driver), environment_key=driver.stack.key, workdir=workdir, **options
+        environment_id=await environment_of(driver), environment_key=key, workdir=workdir, **options
     )
     task = asyncio.create_task(runs.run())
     try:

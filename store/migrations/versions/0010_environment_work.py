@@ -49,6 +49,7 @@ def upgrade() -> None:
         sqlite_where=_OPEN,
         postgresql_where=_OPEN,
     )
+    op.add_column("api_keys", sa.Column("environment_id", sa.String(), nullable=True))
     op.add_column("asks", sa.Column("client_tool", sa.String(), nullable=True))
     op.add_column("sessions", sa.Column("self_hosted", sa.Boolean(), nullable=True))
 
@@ -56,4 +57,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("sessions", "self_hosted")
     op.drop_column("asks", "client_tool")
+    op.drop_column("api_keys", "environment_id")
     op.drop_table("environment_work")
