@@ -168,13 +168,13 @@ def try_again(db: Connection, intent_id: str, delay_s: float, *, observed: bool)
 
 def erase(db: Connection, session_id: str) -> None:
     """Erase what a deleted session held; only its tombstone stays."""
-    for table in (events, inputs, asks, turns, vendor_events, intents, stored_answers, environment_work):
-        db.execute(sa.delete(table).where(table.c.session_id == session_id))
     db.execute(
         sa.update(sessions)
         .where(sessions.c.id == session_id)
         .values(agent={}, agent_options={}, title=None, metadata={}, native=None, usage={}, end=None)
     )
+    for table in (events, inputs, asks, turns, vendor_events, intents, stored_answers, environment_work):
+        db.execute(sa.delete(table).where(table.c.session_id == session_id))
 
 
 def _open_turn(db: Connection, locked: LockedSession) -> Json | None:

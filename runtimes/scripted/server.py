@@ -104,6 +104,7 @@ class Server:
         check_free(session)
         admission = admit(Place(self.book, session, script, at))
         if admission.refuse is not None:
+            self.book.journal.flush()
             return refused(admission.refuse)
         if admission.silent:
             return NoAnswer(at_once=False)
