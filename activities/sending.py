@@ -261,6 +261,7 @@ def agent_of(session: Json) -> Agent:
         definition=snapshot,
         options=options.get("options") or {},
         native_id=options.get("native_id"),
+        client_tools=bool(session["self_hosted"]),
     )
 
 
@@ -286,7 +287,7 @@ def _answer(item: ClaimedInput) -> Answer:
     return Answer(
         item.event_id,
         item.ask_native or {},
-        "custom_tool_result",
+        "tool_result" if item.type == "user.tool_result" else "custom_tool_result",
         content=payload.get("content") or (),
         is_error=bool(payload.get("is_error")),
     )

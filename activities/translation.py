@@ -135,7 +135,7 @@ class Translator:
             )
         )
         if isinstance(item, Ask):
-            self.batch.asks.append(NewAsk(id_, item.type, item.native))
+            self.batch.asks.append(NewAsk(id_, item.type, item.native, _client_tool(item)))
 
     def _cost(self, item: Event | Ask) -> Cost | None:
         if not isinstance(item, Event) or item.type != "span.model_request_end":
@@ -157,3 +157,10 @@ class Translator:
         content = {"type": "text", "text": delta.text}
         piece = {"type": "content_delta", "index": delta.index, "content": content}
         self.previews.append({"type": "event_delta", "event_id": id_, "delta": piece})
+
+
+def _client_tool(ask: Ask) -> str | None:
+    """Return what a tool that the client runs waits for first."""
+    if not ask.client_tool:
+        return None
+    return "confirm" if ask.payload.get("evaluated_permission") == "ask" else "run"

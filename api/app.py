@@ -28,9 +28,11 @@ from api.routes import (
     runtimes,
     sessions,
     stream,
+    threads,
     user_profiles,
     vaults,
     webhooks,
+    work,
     workspaces,
 )
 from protocol.version import VERSION
@@ -43,7 +45,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     stream.router,
     sessions.router,
+    threads.router,
     agents.router,
+    work.router,
     environments.router,
     memories.router,
     memory_versions.router,

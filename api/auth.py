@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
 from api.deps import AppState
+from api.environment_keys import check_address
 from api.request_log import request_info
 from protocol.errors import AuthenticationError, PermissionDeniedError
 from security.keys import hash_key
@@ -21,6 +22,8 @@ class Caller:
     workspace_id: str
     api_key_id: str
     admin: bool
+    environment_id: str | None = None
+    """Of a key of scope `environment`: the one it serves."""
 
 
 def _presented_key(headers: Headers) -> str:
@@ -41,17 +44,20 @@ async def authenticate(request: Request) -> Caller:
 
     Raises:
         AuthenticationError: no key, or one that is unknown or revoked.
-        PermissionDeniedError: `anthropic-workspace-id` names another workspace than the key's.
+        PermissionDeniedError: `anthropic-workspace-id` names another workspace than the key's, or the key's scope
+            does not reach so far.
     """
     state: AppState = request.app.state.waystation
     headers = request.headers
     row = await state.store.read(partial(find_api_key, key_hash=hash_key(_presented_key(headers))))
     if row is None:
         raise AuthenticationError("the API key is unknown or revoked")
-    caller = Caller(row["workspace_id"], row["id"], row["scope"] == "admin")
+    caller = Caller(row["workspace_id"], row["id"], row["scope"] == "admin", row["environment_id"])
     request_info(request.scope).workspace_id = caller.workspace_id
     if headers.get("anthropic-workspace-id", caller.workspace_id) != caller.workspace_id:
         raise PermissionDeniedError("`anthropic-workspace-id` is not the workspace of this API key: leave it out")
+    if caller.environment_id is not None:
+        await check_address(state.store, request, caller.workspace_id, caller.environment_id)
     return caller
 
 
@@ -60,9 +66,7 @@ CallerDep = Annotated[Caller, Depends(authenticate)]
 
 async def _require_admin(caller: CallerDep) -> Caller:
     if not caller.admin:
-        raise PermissionDeniedError(
-            "this needs an API key of scope `admin`; this one is `member`", error_code="api_key_scope_missing"
-        )
+        raise PermissionDeniedError("this needs an API key of scope `admin`", error_code="api_key_scope_missing")
     return caller
 
 

@@ -22,6 +22,20 @@ def check_capabilities(definition: dict[str, Any], runtime_kind: str, capabiliti
             _check_policies(tool, f"tools.{index}", runtime_kind)
 
 
+def check_client_tools(alias: str, capabilities: Capabilities) -> None:
+    """Refuse a self-hosted environment where the runtime runs the built-in tools itself.
+
+    Raises:
+        InvalidRequestError: names the capability that is missing.
+    """
+    if not capabilities.client_tools:
+        raise InvalidRequestError(
+            "`environment_id`: a self-hosted environment, whose workers run the tools, needs the capability "
+            f"`client_tools`, which the agent's runtime {alias!r} does not have",
+            error_code="unsupported_capability",
+        )
+
+
 def _check_policies(tool: dict[str, Any], where: str, runtime_kind: str) -> None:
     settings = [("default_config", tool["default_config"])]
     settings += [(f"configs.{config['name']}", config) for config in tool["configs"]]

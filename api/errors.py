@@ -29,7 +29,11 @@ _MAX_LOCATION = 200
 class ErrorDetails(BaseModel):
     """Stable words a program can test for."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     error_code: str
+    current_state: dict[str, Any] | None = None
+    """Of a refused heartbeat: the lease as it stands."""
 
 
 class ErrorBody(BaseModel):
@@ -67,7 +71,7 @@ def error_response(error: ApiError, request_id: str, headers: Mapping[str, str] 
     """Return the envelope of an error."""
     body: dict[str, Any] = {"type": error.type, "message": error.message}
     if error.error_code is not None:
-        body["details"] = {"error_code": error.error_code}
+        body["details"] = {"error_code": error.error_code, **error.details}
     sent = dict(headers or {})
     if error.retryable is not None:
         sent["x-should-retry"] = str(error.retryable).lower()

@@ -42,7 +42,9 @@ async def attempt_of(
     timeout = headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout")
     return Attempt(
         api_key_id=caller.api_key_id,
-        fingerprint=fingerprint_of(caller.api_key_id, request.method, request.url.path, await request.body()),
+        fingerprint=fingerprint_of(
+            caller.api_key_id, request.method, f"{request.url.path}?{request.url.query}", await request.body()
+        ),
         idempotency_key=idempotency_key,
         retry_count=await retry_count(request),
         timeout_s=_timeout_s(timeout or ""),

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.capability_check import check_capabilities
+from api.capability_check import check_capabilities, check_client_tools
 from api.deps import AppState
 from api.session_capabilities import check_takes
 from protocol.inputs import SystemMessage, UserMessage, payload_of
@@ -41,6 +41,8 @@ def checked_plan(
     plan = plan_session(db, workspace_id, params)
     capabilities = state.adapters.known_capabilities(plan.runtime)
     check_capabilities(plan.agent, plan.runtime["kind"], capabilities)
+    if plan.self_hosted:
+        check_client_tools(plan.runtime["alias"], capabilities)
     check_takes(capabilities, plan.runtime["alias"], events, "initial_events")
     return plan, capabilities
 

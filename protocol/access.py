@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
+from protocol.content import ReferencedId
 from protocol.fields import Name, Request
 
+Scope = Literal["admin", "member", "environment"]
 WorkspaceId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -36,10 +38,19 @@ class ApiKeyCreateParams(Request):
     """A new API key."""
 
     name: Name
-    scope: Literal["admin", "member"] = "member"
-    """`admin` may also manage workspaces and keys, of any workspace."""
+    scope: Scope = "member"
+    """`admin` may also manage workspaces and keys, of any workspace; `environment` only what a worker of one
+    self-hosted environment needs: its work, and its sessions to read and to send results of tools to."""
+    environment_id: ReferencedId | None = None
+    """Only with scope `environment`, and then required."""
     workspace_id: WorkspaceId | None = None
     """The workspace it opens; by default the one of the key that asks."""
+
+    @model_validator(mode="after")
+    def _environment_with_its_scope(self) -> "ApiKeyCreateParams":
+        if (self.scope == "environment") is not (self.environment_id is not None):
+            raise ValueError('`environment_id` goes with `scope` "environment", and with no other')
+        return self
 
 
 class ApiKey(BaseModel):
@@ -51,7 +62,9 @@ class ApiKey(BaseModel):
     type: Literal["api_key"]
     workspace_id: str
     name: str
-    scope: Literal["admin", "member"]
+    scope: Scope
+    environment_id: str | None
+    """Of scope `environment`: the one it serves."""
     hint: str
     """Its last four characters."""
     created_at: datetime

@@ -1,19 +1,26 @@
 """Errors of the public API: each carries the type and status that the envelope answers with."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class ApiError(Exception):
-    """Base of every error that a client is told; `error_code` is a stable word a program can test for."""
+    """Base of every error that a client is told.
+
+    `error_code` is a stable word a program can test for; `details` are told beside it.
+    """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
     retryable: ClassVar[bool | None] = None
 
-    def __init__(self, message: str, *, error_code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, error_code: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.error_code = error_code
+        self.details = details or {}
 
 
 class InvalidRequestError(ApiError):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from protocol.content import (
     DocumentBlock,
@@ -23,8 +23,6 @@ MAX_INITIAL_EVENTS = 50
 
 _NOT_OFFERED = {
     "user.define_outcome": "outcomes are not offered yet; send a `user.message` that says what to reach",
-    "user.tool_result": "tools that the client runs in a self-hosted environment are not offered yet; "
-    "declare a `custom` tool and answer it with a `user.custom_tool_result`",
 }
 
 
@@ -41,15 +39,8 @@ class UserInterrupt(Request):
     """Stops the turn that runs, or withdraws what the agent asks for; queued messages survive."""
 
     type: Literal["user.interrupt"]
-    session_thread_id: str | None = None
-    """Sessions have one thread: anything but null is refused."""
-
-    @field_validator("session_thread_id")
-    @classmethod
-    def _no_threads(cls, thread_id: str | None) -> str | None:
-        if thread_id is not None:
-            raise ValueError("sessions have one thread here; leave `session_thread_id` out to interrupt it")
-        return thread_id
+    session_thread_id: ReferencedId | None = None
+    """Id of the session's primary thread; the same as leaving it out, as sessions have one thread."""
 
 
 class UserToolConfirmation(Request):
@@ -69,15 +60,29 @@ class UserToolConfirmation(Request):
         return self
 
 
+_ResultContent = Annotated[
+    list[Annotated[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock, Field(discriminator="type")]],
+    Field(max_length=1000),
+]
+
+
 class UserCustomToolResult(Request):
     """The result of a custom tool, run by the client."""
 
     type: Literal["user.custom_tool_result"]
     custom_tool_use_id: ReferencedId
     """Id of the `agent.custom_tool_use` event."""
-    content: (
-        list[Annotated[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock, Field(discriminator="type")]] | None
-    ) = Field(default=None, max_length=1000)
+    content: _ResultContent | None = None
+    is_error: bool | None = None
+
+
+class UserToolResult(Request):
+    """The result of a built-in tool, run by the client: only where the session's environment is self-hosted."""
+
+    type: Literal["user.tool_result"]
+    tool_use_id: ReferencedId
+    """Id of the `agent.tool_use` event."""
+    content: _ResultContent | None = None
     is_error: bool | None = None
 
 
@@ -98,7 +103,7 @@ def _refuse_not_offered(event: Any) -> Any:
 
 UserEvent = Annotated[
     Annotated[
-        UserMessage | UserInterrupt | UserToolConfirmation | UserCustomToolResult | SystemMessage,
+        UserMessage | UserInterrupt | UserToolConfirmation | UserCustomToolResult | UserToolResult | SystemMessage,
         Field(discriminator="type"),
     ],
     BeforeValidator(_refuse_not_offered),

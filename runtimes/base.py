@@ -45,6 +45,8 @@ class Agent:
     """The agent's own options for this runtime: the `options` of its `runtime` field."""
     native_id: str | None = None
     """The id of an agent that already lives in the runtime and is to be used as it is."""
+    client_tools: bool = False
+    """Whether its built-in tools are left to the client, as the session's environment is self-hosted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to something the agent asked for: a confirmation, or a custom tool's result."""
+    """An answer to something the agent asked for: a confirmation, or the result of a tool that the client ran."""
 
     event_id: str
     native: Json
     """What the adapter's `Ask` carried for the tool use that is answered."""
-    kind: Literal["confirmation", "custom_tool_result"]
+    kind: Literal["confirmation", "custom_tool_result", "tool_result"]
     allow: bool = True
     deny_message: str | None = None
     content: Sequence[Json] = ()
@@ -155,6 +157,9 @@ class Ask:
     payload: Json
     native: Json
     """What the adapter needs to answer it; comes back in `Answer.native`."""
+    client_tool: bool = False
+    """Whether it is a built-in tool that the client runs. With `evaluated_permission` `ask` it is confirmed first: an
+    `Answer` then holds the denial, or, once it was allowed, only the result."""
 
 
 @dataclass(frozen=True, slots=True)

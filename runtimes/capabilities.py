@@ -29,6 +29,8 @@ class Capabilities(BaseModel):
     answers: Literal["set", "single"] = "set"
     """Whether all answers to one set of asks go in one call, or each in its own."""
     custom_tools: bool = False
+    client_tools: bool = False
+    """Whether built-in tools can be left to the client: needed by sessions in a self-hosted environment."""
     usage: Literal["none", "tokens", "tokens_cost"] = "none"
     outlives_worker: bool = False
     """Whether a turn goes on in the runtime when our worker goes away, so that another can attach to it."""

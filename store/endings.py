@@ -9,12 +9,12 @@ from sqlalchemy.engine import Connection
 
 from protocol.errors import InvalidRequestError
 from protocol.ids import new_id
-from store import event_log
+from store import event_log, work
 from store.claims import tell_processed
 from store.clock import now_us
 from store.event_log import LockedSession
 from store.events import has_open_asks, lock_visible
-from store.tables import asks, events, inputs, intents, sessions, stored_answers, turns, vendor_events
+from store.tables import asks, environment_work, events, inputs, intents, sessions, stored_answers, turns, vendor_events
 from store.turns import Closing, close_locked, void_asks
 
 Json = dict[str, Any]
@@ -77,6 +77,7 @@ def delete(db: Connection, session_id: str, workspace_id: str) -> Ending:
     locked = lock_visible(db, session_id, workspace_id)
     _refuse_while_busy(db, locked, "deleted")
     void_asks(db, session_id)
+    work.end(db, locked)
     _insert_intent(db, locked, "delete")
     ended_at = locked["ended_at"] or locked.now
     locked.set(deleted_at=locked.now, stopping_at=locked.now, ended_at=ended_at, status="terminated")
@@ -106,6 +107,7 @@ def _insert_intent(db: Connection, locked: LockedSession, kind: str) -> None:
 
 def _end(db: Connection, locked: LockedSession, end: Json) -> None:
     void_asks(db, locked.id)
+    work.end(db, locked)
     event_log.append_own(db, locked, [("session.status_terminated", {})])
     locked.set(status="terminated", ended_at=locked.now, stopping_at=locked["stopping_at"] or locked.now, end=end)
     locked.set(not_before=None, held=None, moved_at=locked.now, updated_at=locked.now)
@@ -166,13 +168,13 @@ def try_again(db: Connection, intent_id: str, delay_s: float, *, observed: bool)
 
 def erase(db: Connection, session_id: str) -> None:
     """Erase what a deleted session held; only its tombstone stays."""
-    for table in (events, inputs, asks, turns, vendor_events, intents, stored_answers):
-        db.execute(sa.delete(table).where(table.c.session_id == session_id))
     db.execute(
         sa.update(sessions)
         .where(sessions.c.id == session_id)
         .values(agent={}, agent_options={}, title=None, metadata={}, native=None, usage={}, end=None)
     )
+    for table in (events, inputs, asks, turns, vendor_events, intents, stored_answers, environment_work):
+        db.execute(sa.delete(table).where(table.c.session_id == session_id))
 
 
 def _open_turn(db: Connection, locked: LockedSession) -> Json | None:

@@ -9,13 +9,16 @@ from sqlalchemy.engine import Connection
 
 from protocol.errors import ApiError, InvalidRequestError, NotFoundError
 from protocol.ids import new_id
-from store import event_log
+from protocol.threads import primary_thread_id
+from store import event_log, work
+from store.claims import tell_processed
 from store.event_log import LockedSession, NewFrame
 from store.tables import ASKED, QUEUED, asks, inputs, intents
 
 Json = dict[str, Any]
 
 _ANSWERS = {
+    "user.tool_result": ("tool_use_id", ("agent.tool_use",)),
     "user.tool_confirmation": ("tool_use_id", ("agent.tool_use", "agent.mcp_tool_use")),
     "user.custom_tool_result": ("custom_tool_use_id", ("agent.custom_tool_use",)),
 }
@@ -128,6 +131,7 @@ def _refuse_when_ended(locked: LockedSession) -> None:
 
 def _store(db: Connection, locked: LockedSession, item: Input, event_id: str, seq: int) -> None:
     if item.type == "user.interrupt":
+        _check_thread(locked.id, item.payload.get("session_thread_id"))
         _store_interrupt(db, locked, event_id)
     elif item.type in _ANSWERS:
         _store_answer(db, locked, item, event_id, seq)
@@ -136,6 +140,11 @@ def _store(db: Connection, locked: LockedSession, item: Input, event_id: str, se
         if kind == "system" and has_open_asks(db, locked.id):
             raise InvalidRequestError("a system.message cannot be sent while the session requires action; answer first")
         _insert_input(db, locked, event_id, seq, kind, None)
+
+
+def _check_thread(session_id: str, thread_id: str | None) -> None:
+    if thread_id not in (None, primary_thread_id(session_id)):
+        raise InvalidRequestError(f"session_thread_id {thread_id!r} is no thread of this session")
 
 
 def _store_interrupt(db: Connection, locked: LockedSession, event_id: str) -> None:
@@ -156,14 +165,38 @@ def _store_answer(db: Connection, locked: LockedSession, item: Input, event_id: 
     field, types = _ANSWERS[item.type]
     ask_id = item.payload[field]
     ask = db.execute(
-        sa.select(asks.c.state, asks.c.type).where(asks.c.session_id == locked.id, asks.c.event_id == ask_id)
+        sa.select(asks.c.state, asks.c.type, asks.c.client_tool).where(
+            asks.c.session_id == locked.id, asks.c.event_id == ask_id
+        )
     ).one_or_none()
-    if ask is None or ask.type not in types:
+    if ask is None or ask.type not in types or (item.type == "user.tool_result" and ask.client_tool is None):
         raise InvalidRequestError(f"{field} {ask_id!r} names no tool use of this session that waits for a {item.type}")
     if ask.state != "open":
         raise InvalidRequestError(f"{field} {ask_id!r} was answered already, or is void; each is answered once")
+    if ask.client_tool is not None and _wait_goes_on(db, locked, item, event_id, ask_id, ask.client_tool):
+        return
     db.execute(sa.update(asks).where(asks.c.event_id == ask_id).values(state="answered"))
     _insert_input(db, locked, event_id, seq, "answer", ask_id)
+
+
+def _wait_goes_on(
+    db: Connection, locked: LockedSession, item: Input, event_id: str, ask_id: str, client_tool: str
+) -> bool:
+    """Take a confirmation of a tool that the client runs; return whether its result is still to come.
+
+    Only a denial goes to the runtime: what is allowed, it learns by the result.
+    """
+    confirms = item.type == "user.tool_confirmation"
+    if confirms and client_tool != "confirm":
+        raise InvalidRequestError(f"tool_use_id {ask_id!r} waits for a user.tool_result, and for no confirmation")
+    if not confirms and client_tool == "confirm":
+        raise InvalidRequestError(f"tool_use_id {ask_id!r} must be allowed by a user.tool_confirmation first")
+    if not confirms or item.payload["result"] == "deny":
+        return False
+    db.execute(sa.update(asks).where(asks.c.event_id == ask_id).values(client_tool="run"))
+    tell_processed(db, locked, [event_id], None)
+    work.queue(db, locked)
+    return True
 
 
 def _tell_what_remains(db: Connection, locked: LockedSession) -> None:
@@ -178,13 +211,17 @@ def _tell_what_remains(db: Connection, locked: LockedSession) -> None:
 
 def open_asks(db: Connection, session_id: str) -> list[str]:
     """Return the ids of tool uses that nobody has answered, in the order they were asked."""
-    return list(
-        db.execute(
-            sa.select(asks.c.event_id)
-            .where(asks.c.session_id == session_id, ASKED, asks.c.state == "open")
-            .order_by(asks.c.position)
-        ).scalars()
-    )
+    return _asks_in(db, session_id, "open")
+
+
+def answered_asks(db: Connection, session_id: str) -> list[str]:
+    """Return the ids of tool uses whose answers were not claimed yet, in the order they were asked."""
+    return _asks_in(db, session_id, "answered")
+
+
+def _asks_in(db: Connection, session_id: str, state: str) -> list[str]:
+    statement = sa.select(asks.c.event_id).where(asks.c.session_id == session_id, ASKED, asks.c.state == state)
+    return list(db.execute(statement.order_by(asks.c.position)).scalars())
 
 
 def _insert_input(

@@ -1,8 +1,8 @@
 """When one request is a resend of another: by what the official SDKs show of it.
 
 They resend a request whose answer they did not get, without a key. Only the count of the attempt tells: so an answer is
-given again only to a higher count of the same request (API key, path, body), which arrives when the SDK's back-off says
-it must. An attempt that is overtaken by its own resend takes the resend's answer.
+given again only to a higher count of the same request (API key, method, path with query, body), which arrives when the
+SDK's back-off says it must. An attempt that is overtaken by its own resend takes the resend's answer.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Attempt:
 
     api_key_id: str
     fingerprint: str
-    """Hash of API key, method, path and body."""
+    """Hash of API key, method, path with query, and body."""
     idempotency_key: str | None = None
     retry_count: int = 0
     """How often the SDK has sent this before."""

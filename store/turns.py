@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from protocol.ids import new_id
-from store import event_log, owed
+from store import event_log, owed, work
 from store.claims import ClaimedTurn, tell_processed
 from store.event_log import LockedSession, NewFrame
-from store.events import open_asks
+from store.events import answered_asks, open_asks
 from store.tables import asks, inputs, intents, turns, vendor_events
 from store.usage import Used, add_usage
 
@@ -28,6 +28,8 @@ class NewAsk:
     event_id: str
     type: str
     native: Json
+    client_tool: str | None = None
+    """Of a tool that the client runs: `confirm` or `run`."""
 
 
 @dataclass(slots=True)
@@ -224,10 +226,12 @@ def _insert_asks(db: Connection, locked: LockedSession, turn: ClaimedTurn, new: 
             "native": ask.native,
             "position": number,
             "state": "open",
+            "client_tool": ask.client_tool,
         }
         for number, ask in enumerate(new)
     ]
     db.execute(sa.insert(asks), rows)
+    work.queue(db, locked)
 
 
 def _update(db: Connection, turn: ClaimedTurn, changes: Json) -> None:
@@ -249,7 +253,7 @@ def _finish_interrupts(db: Connection, locked: LockedSession, turn_id: str) -> N
 
 def _stop_reason(db: Connection, locked: LockedSession, closing: Closing) -> Json:
     if closing.stop_reason == "requires_action":
-        remaining = open_asks(db, locked.id)
+        remaining = open_asks(db, locked.id) or answered_asks(db, locked.id)
         return {"type": "requires_action", "event_ids": remaining} if remaining else {"type": "end_turn"}
     return {"type": closing.stop_reason}
 

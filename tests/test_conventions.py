@@ -182,6 +182,7 @@ def facts(found: Capabilities) -> list[str]:
     return [
         APPROVALS[found.answers] if found.approvals else "no",
         YES_NO[found.custom_tools],
+        YES_NO[found.client_tools],
         YES_NO[found.deltas],
         INTERRUPT[found.interrupt],
         USAGE[found.usage],

@@ -12,6 +12,7 @@ from api.auth import CallerDep
 from api.body import JsonRoute
 from api.created_at import CreatedAtDep
 from api.deps import StateDep, answer
+from api.environment_keys import check_events
 from api.resends import AttemptDep, Done, answer_once
 from api.session_capabilities import check_session_takes
 from api.wakes import follow
@@ -43,6 +44,8 @@ async def send_events(
     session_id: str, params: EventSendParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
 ) -> Response:
     """Send events to a session: all are stored, or none. Each is answered with its id, and not processed yet."""
+    if caller.environment_id is not None:
+        check_events([event.type for event in params.events])
     await check_session_takes(state, caller.workspace_id, session_id, params.events)
     batch = [Input(event.type, payload_of(event)) for event in params.events]
     max_queued = state.settings.max_queued_events

@@ -27,6 +27,7 @@ def _api_key_json(row: RowMapping) -> dict[str, Any]:
         "workspace_id": row["workspace_id"],
         "name": row["name"],
         "scope": row["scope"],
+        "environment_id": row["environment_id"],
         "hint": row["hint"],
         "created_at": to_rfc3339(row["created_at"]),
         "revoked_at": None if revoked_at is None else to_rfc3339(revoked_at),
@@ -39,10 +40,16 @@ async def create_api_key(
 ) -> Response:
     """Create an API key; the key itself is answered this once."""
     key = new_key()
-    workspace_id = params.workspace_id or caller.workspace_id
 
     def create(db: Connection) -> Done[None]:
-        row = access.create_api_key(db, workspace_id=workspace_id, name=params.name, scope=params.scope, key=key)
+        row = access.create_api_key(
+            db,
+            workspace_id=params.workspace_id or caller.workspace_id,
+            name=params.name,
+            scope=params.scope,
+            environment_id=params.environment_id,
+            key=key,
+        )
         return Done({**_api_key_json(row), "key": key}, secret=True)
 
     return answer((await answer_once(state, attempt, create))[0])

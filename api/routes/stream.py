@@ -34,17 +34,26 @@ async def _end_with(closing: asyncio.Event, tails: Tails) -> None:
     await tails.close()
 
 
+TailsDep = Annotated[Tails, Depends(_tails)]
+
+
 def _place(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise InvalidRequestError(f"{name} must be the `id` of an event of this stream, or 0, not {text[:40]!r}")
     return int(text)
 
 
-def _deltas(listed: list[str], named: list[str]) -> frozenset[str]:
+async def _deltas(
+    listed: Annotated[list[str], Query(alias="event_deltas[]", description="Types to be shown while made.")] = [],  # noqa: B006
+    named: Annotated[list[str], Query(alias="event_deltas", include_in_schema=False)] = [],  # noqa: B006
+) -> frozenset[str]:
     deltas = frozenset([*listed, *named])
     if not deltas <= PREVIEWED_TYPES:
         raise InvalidRequestError("`event_deltas` may be `agent.message` and `agent.thinking`")
     return deltas
+
+
+DeltasDep = Annotated[frozenset[str], Depends(_deltas)]
 
 
 @router.get(
@@ -56,11 +65,10 @@ def _deltas(listed: list[str], named: list[str]) -> frozenset[str]:
 async def stream_events(
     session_id: str,
     caller: CallerDep,
-    tails: Annotated[Tails, Depends(_tails)],
+    tails: TailsDep,
+    deltas: DeltasDep,
     last_event_id: Annotated[str | None, Header(description="Resume after the event with this `id`.")] = None,
     after: Annotated[str | None, Query(description="As `Last-Event-ID`, which goes before it; 0: all events.")] = None,
-    listed: Annotated[list[str], Query(alias="event_deltas[]", description="Types to be shown while made.")] = [],  # noqa: B006
-    named: Annotated[list[str], Query(alias="event_deltas", include_in_schema=False)] = [],  # noqa: B006
 ) -> Response:
     """Stream a session's events from now on, or exactly from where an earlier stream broke off."""
     place = None
@@ -68,5 +76,4 @@ async def stream_events(
         place = _place("`Last-Event-ID`", last_event_id.strip())
     elif after is not None:
         place = _place("`after`", after)
-    deltas = _deltas(listed, named)
     return EventStream(partial(tails.open, session_id, caller.workspace_id, after=place, deltas=deltas))

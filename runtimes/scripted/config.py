@@ -17,6 +17,7 @@ CAPABILITIES = Capabilities(
     approvals=True,
     answers="set",
     custom_tools=True,
+    client_tools=True,
     usage="tokens",
     outlives_worker=True,
     system_messages=True,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runtimes.scripted.script import Script, Step, name, pieces
+from runtimes.scripted.script import CLIENT_TOOLS, Script, Step, name, pieces
 from runtimes.scripted.sessions import Book, NativeSession, Waiting
 from runtimes.scripted.turns import NativeTurn
 
@@ -87,8 +87,9 @@ def answer(stage: Stage, asks: dict[str, Step], answers: dict[str, dict[str, Any
     """Tell what came of each ask, then go on with the script."""
     for native_id, step in asks.items():
         given = answers[native_id]
-        if "custom_tool" in step:
-            yield from say(stage, {"say": f"{step['custom_tool']} returned: {given.get('text') or ''}"})
+        if "custom_tool" in step or given.get("ran"):
+            tool_name = step.get("custom_tool") or step["tool"]
+            yield from say(stage, {"say": f"{tool_name} returned: {given.get('text') or ''}"})
         elif given.get("allow", True):
             give_result(stage.turn, native_id, step)
         else:
@@ -126,7 +127,7 @@ def idless(stage: Stage, step: Step) -> Iterable[float]:
 
 
 def tool(stage: Stage, step: Step) -> Iterable[float]:
-    if step.get("ask"):
+    if step.get("ask") or runs_at_client(stage.session, step):
         return ask(stage, [step])
     native_id = stage.turn.new_id()
     stage.turn.emit("tool_use", {"tool": step["tool"], "input": step.get("input", {})}, native_id)
@@ -138,6 +139,11 @@ def give_result(turn: NativeTurn, native_id: str, step: Step) -> None:
     """Tell a tool's result."""
     data = {"tool_use": native_id, "text": step.get("result", "ok"), "is_error": step.get("is_error", False)}
     turn.emit("tool_result", data, turn.new_id())
+
+
+def runs_at_client(session: NativeSession, step: Step) -> bool:
+    """Tell whether a tool is left to the client."""
+    return session.client_tools and step.get("tool") in CLIENT_TOOLS
 
 
 def custom_tool(stage: Stage, step: Step) -> Iterable[float]:
@@ -154,6 +160,8 @@ def ask(stage: Stage, steps: list[Step]) -> Iterable[float]:
     for native_id, step in asks.items():
         custom = "custom_tool" in step
         asked = {"tool": step["custom_tool" if custom else "tool"], "input": step.get("input", {}), "custom": custom}
+        if runs_at_client(stage.session, step):
+            asked |= {"client": True, "confirm": bool(step.get("ask"))}
         stage.turn.emit("ask", asked, native_id)
     stage.book.wait_for(stage.session, Waiting(asks, stage.script, stage.at + 1))
     stage.turn.end("asks")

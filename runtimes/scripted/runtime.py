@@ -69,7 +69,7 @@ class ScriptedRuntime(Runtime):
 
     async def open_session(self, session_id: str, agent: Agent, native_agent: Json | None) -> Json:
         """Open a native session that knows ours by name, for the ledger."""
-        body = {"agent": native_agent, "idless": self._options.idless}
+        body = {"agent": native_agent, "idless": self._options.idless, "client_tools": agent.client_tools}
         opened: Json = await self._client.call("POST", "/sessions", body, {"x-waystation-session": session_id})
         return opened
 
@@ -190,6 +190,7 @@ def answer_body(answer: Answer) -> Json:
         "deny_message": answer.deny_message,
         "text": text_of(answer.content),
         "is_error": answer.is_error,
+        "ran": answer.kind == "tool_result",
     }
 
 

@@ -69,6 +69,10 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 """Every key of every step, and the JSON type of its value."""
 
 
+CLIENT_TOOLS = frozenset({"bash", "edit", "glob", "grep", "read", "write"})
+"""Built-in tools that work on files and processes: in a self-hosted environment the client runs them."""
+
+
 class ScriptError(Exception):
     """The text after `script:` is no list of known steps; the message says which and why."""
 

@@ -69,7 +69,7 @@ class Server:
     async def open_session(self, request: Request) -> Response:
         asked = await body_of(request)
         ours = request.headers.get("x-waystation-session")
-        session = self.book.open(ours, bool(asked.get("idless", False)))
+        session = self.book.open(ours, bool(asked.get("idless")), bool(asked.get("client_tools")))
         self.book.ledger.record("open_session", session=session.id, waystation_session=ours, accepted=True)
         return self._answer({"session_id": session.id})
 
@@ -104,6 +104,7 @@ class Server:
         check_free(session)
         admission = admit(Place(self.book, session, script, at))
         if admission.refuse is not None:
+            self.book.journal.flush()
             return refused(admission.refuse)
         if admission.silent:
             return NoAnswer(at_once=False)

@@ -28,6 +28,7 @@ class NativeSession:
     id: str
     waystation_session: str | None
     idless: bool
+    client_tools: bool
     turns: dict[str, NativeTurn] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     by_key: dict[str, NativeTurn] = field(default_factory=dict)
@@ -77,11 +78,12 @@ class Book:
             turn.lose("the server was restarted while the turn ran")
         self._turns.clear()
 
-    def open(self, waystation_session: str | None, idless: bool) -> NativeSession:
+    def open(self, waystation_session: str | None, idless: bool, client_tools: bool) -> NativeSession:
         """Make a session."""
-        session = NativeSession(f"sc{uuid4().hex[:12]}", waystation_session, idless)
+        session = NativeSession(f"sc{uuid4().hex[:12]}", waystation_session, idless, client_tools)
         self.sessions[session.id] = session
-        self.journal.add({"t": "session", "id": session.id, "waystation": waystation_session, "idless": idless})
+        record: Record = {"t": "session", "id": session.id, "waystation": waystation_session}
+        self.journal.add(record | {"idless": idless, "client_tools": client_tools})
         return session
 
     def accept(self, session: NativeSession, entry: Entry) -> NativeTurn:
@@ -136,7 +138,8 @@ class Book:
         self.journal.add({"t": "deleted", "session": session.id})
 
     def _restore_session(self, record: Record) -> None:
-        self.sessions[record["id"]] = NativeSession(record["id"], record["waystation"], record["idless"])
+        session = NativeSession(record["id"], record["waystation"], record["idless"], record.get("client_tools", False))
+        self.sessions[session.id] = session
 
     def _restore_turn(self, record: Record) -> None:
         turn = self._turns[record["id"]] = NativeTurn(record["id"], self.journal)

@@ -69,7 +69,9 @@ def ask(native: NativeEvent) -> tuple[Translated, ...]:
     answerable = {"ask_id": data["id"]}
     if data["custom"]:
         return (Ask("agent.custom_tool_use", payload, answerable),)
-    return (Ask("agent.tool_use", payload | {"evaluated_permission": "ask"}, answerable),)
+    client = data.get("client", False)
+    permission = "allow" if client and not data["confirm"] else "ask"
+    return (Ask("agent.tool_use", payload | {"evaluated_permission": permission}, answerable, client_tool=client),)
 
 
 def usage(native: NativeEvent) -> tuple[Translated, ...]:

@@ -10,17 +10,17 @@ from protocol.errors import InvalidRequestError, NotFoundError
 from protocol.ids import new_id
 from security.keys import hash_key, key_hint
 from store.clock import now_us
-from store.repositories.environments import insert_default_environment
+from store.repositories.environments import check_self_hosted, insert_default_environment
 from store.repositories.keyset import Position, newest_first
 from store.tables import api_keys, workspaces
 
-_BY_HASH = sa.select(api_keys.c.id, api_keys.c.workspace_id, api_keys.c.scope).where(
+_BY_HASH = sa.select(api_keys.c.id, api_keys.c.workspace_id, api_keys.c.scope, api_keys.c.environment_id).where(
     api_keys.c.hash == sa.bindparam("key_hash"), api_keys.c.revoked_at.is_(None)
 )
 
 
 def find_api_key(db: Connection, key_hash: str) -> RowMapping | None:
-    """Return `id`, `workspace_id` and `scope` of a key that is not revoked."""
+    """Return `id`, `workspace_id`, `scope` and `environment_id` of a key that is not revoked."""
     return db.execute(_BY_HASH, {"key_hash": key_hash}).mappings().first()
 
 
@@ -51,13 +51,18 @@ def list_workspaces(db: Connection, limit: int, after: Position | None) -> Seque
     return db.execute(newest_first(sa.select(workspaces), workspaces, limit, after)).mappings().all()
 
 
-def create_api_key(db: Connection, *, workspace_id: str, name: str, scope: str, key: str) -> RowMapping:
-    """Store a key of a workspace.
+def create_api_key(
+    db: Connection, *, workspace_id: str, name: str, scope: str, key: str, environment_id: str | None = None
+) -> RowMapping:
+    """Store a key of a workspace, or of one self-hosted environment in it.
 
     Raises:
-        NotFoundError: there is no such workspace.
+        NotFoundError: there is no such workspace or environment.
+        InvalidRequestError: the environment is not self-hosted.
     """
     get_workspace(db, workspace_id)
+    if environment_id is not None:
+        check_self_hosted(db, workspace_id, environment_id)
     values: dict[str, Any] = {
         "id": new_id("apikey"),
         "workspace_id": workspace_id,
@@ -65,6 +70,7 @@ def create_api_key(db: Connection, *, workspace_id: str, name: str, scope: str, 
         "hash": hash_key(key),
         "hint": key_hint(key),
         "scope": scope,
+        "environment_id": environment_id,
         "created_at": now_us(),
     }
     return db.execute(sa.insert(api_keys).values(**values).returning(api_keys)).mappings().one()

@@ -57,6 +57,21 @@ def get_environment(db: Connection, workspace_id: str, environment_id: str, *, l
     return row
 
 
+def check_self_hosted(db: Connection, workspace_id: str, environment_id: str) -> None:
+    """Refuse an environment that no workers of a client serve.
+
+    Raises:
+        NotFoundError: there is no such environment in the workspace.
+        InvalidRequestError: it is not self-hosted.
+    """
+    kind = get_environment(db, workspace_id, environment_id)["config"]["type"]
+    if kind != "self_hosted":
+        raise InvalidRequestError(
+            f"environment {environment_id!r} is of type {kind!r} and is not served by "
+            "workers of yours: only a `self_hosted` one is"
+        )
+
+
 def list_environments(
     db: Connection, workspace_id: str, *, include_archived: bool, limit: int, after: Position | None
 ) -> Sequence[RowMapping]:

@@ -36,10 +36,11 @@ _VISIBLE = sa.select(*sessions.c, now_us().label("now"), _WAITING).where(session
 _ONE = (sessions.c.workspace_id == sa.bindparam("workspace"), sessions.c.id == sa.bindparam("session"))
 _GET = _VISIBLE.where(*_ONE)
 _CHECK = sa.select(sessions.c.id).where(*_ONE, sessions.c.deleted_at.is_(None))
+_ENVIRONMENT_OF = sa.select(sessions.c.environment_id).where(*_ONE, sessions.c.deleted_at.is_(None))
 _GET_RUNTIME = sa.select(runtimes).join_from(sessions, runtimes, runtimes.c.id == sessions.c.runtime_id).where(*_ONE)
 # Its lock is shared with other creations, but not with who deletes or archives the environment meanwhile.
 _ENVIRONMENT = (
-    sa.select(environments.c.id, environments.c.archived_at, now_us().label("now"))
+    sa.select(environments.c.id, environments.c.archived_at, environments.c.config, now_us().label("now"))
     .where(environments.c.workspace_id == sa.bindparam("workspace"))
     .with_for_update(read=True)
 )
@@ -55,6 +56,7 @@ class SessionPlan:
     agent: Json
     runtime: RowMapping
     environment_id: str
+    self_hosted: bool
     now: int
 
 
@@ -74,7 +76,8 @@ def plan_session(db: Connection, workspace_id: str, params: SessionCreateParams)
         snapshot = with_overrides(snapshot, chosen)
     runtime = choose_runtime(db, workspace_id, snapshot["runtime"]["alias"])
     environment = _lock_environment(db, workspace_id, params.environment_id)
-    return SessionPlan(workspace_id, snapshot, runtime, environment.id, environment.now)
+    self_hosted = environment.config["type"] == "self_hosted"
+    return SessionPlan(workspace_id, snapshot, runtime, environment.id, self_hosted, environment.now)
 
 
 def _lock_environment(db: Connection, workspace_id: str, asked: str | None) -> sa.Row[Any]:
@@ -113,6 +116,7 @@ def new_session(
         "kind": plan.runtime["kind"],
         "environment_id": plan.environment_id,
         "deployment_id": deployment_id,
+        "self_hosted": plan.self_hosted,
         "title": params.title,
         "metadata": params.metadata or {},
         "vault_ids": [],
@@ -145,6 +149,11 @@ def check_session(db: Connection, workspace_id: str, session_id: str) -> None:
     """
     if db.execute(_CHECK, {"workspace": workspace_id, "session": session_id}).first() is None:
         raise NotFoundError(f"no session {session_id!r}")
+
+
+def find_environment(db: Connection, workspace_id: str, session_id: str) -> str | None:
+    """Return the environment of a session, or None if there is no such session."""
+    return db.execute(_ENVIRONMENT_OF, {"workspace": workspace_id, "session": session_id}).scalar()
 
 
 def find_session_runtime(db: Connection, workspace_id: str, session_id: str) -> RowMapping | None:

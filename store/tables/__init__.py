@@ -39,6 +39,7 @@ from store.tables.sessions import SessionRow, sessions
 from store.tables.user_profiles import UserProfileRow, user_profiles
 from store.tables.vaults import CredentialRow, VaultRow, credentials, vaults
 from store.tables.webhooks import WebhookRow, webhooks
+from store.tables.work import EnvironmentWorkRow, environment_work
 
 __all__ = [
     "ASKED",
@@ -51,6 +52,7 @@ __all__ = [
     "DeploymentRow",
     "DeploymentRunRow",
     "EnvironmentRow",
+    "EnvironmentWorkRow",
     "EventRow",
     "InputRow",
     "IntentRow",
@@ -76,6 +78,7 @@ __all__ = [
     "credentials",
     "deployment_runs",
     "deployments",
+    "environment_work",
     "environments",
     "events",
     "inputs",

@@ -30,7 +30,10 @@ class ApiKeyRow(SQLModel, table=True):
     hash: str = Field(unique=True)
     hint: str
     scope: str
-    """`admin` may manage workspaces and keys; `member` everything else in its workspace."""
+    """`admin` may manage workspaces and keys; `member` everything else in its workspace; `environment` what a worker
+    of one environment needs."""
+    environment_id: str | None = None
+    """Of scope `environment`: which."""
     created_at: int = time_column()
     revoked_at: int | None = time_column(nullable=True)
 

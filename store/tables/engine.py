@@ -46,6 +46,9 @@ class AskRow(SQLModel, table=True):
     """Order within its set."""
     state: str = "open"
     """`open`, `answered` (an input answers it, not claimed yet) or `closed`."""
+    client_tool: str | None = None
+    """Of a built-in tool that the client runs: `confirm` (to be allowed or denied first) or `run` (waits for the
+    result); null for every other."""
 
 
 class TurnRow(SQLModel, table=True):

@@ -33,6 +33,8 @@ class SessionRow(SQLModel, table=True):
     environment_id: str
     deployment_id: str | None = None
     """The deployment whose run made it."""
+    self_hosted: bool | None = None
+    """Whether its environment is self-hosted, so that clients run its built-in tools; null: no."""
     title: str | None = None
     metadata_: Json = Field(default_factory=dict, sa_column=sa.Column("metadata", sa.JSON, nullable=False))
     vault_ids: list[str] = Field(default_factory=list, sa_type=sa.JSON)

@@ -289,3 +289,22 @@ async def assert_erased(driver: Driver) -> None:
         raise AssertionError("the native session was never deleted")
     async with driver.stack.http() as http:
         assert (await http.get(f"/v1/sessions/{driver.id}")).status_code == 404
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_around_the_commit_of_a_tool_use_for_a_worker(stack: Stack, where: str) -> None:
+    environment = await stack.sdk.beta.environments.create(name="own", config={"type": "self_hosted"})
+    agent = await stack.make_agent(extra_body={"runtime": "scripted"})
+    session = await stack.sdk.beta.sessions.create(agent=agent, environment_id=environment.id)
+    driver = Driver(stack, stack.sdk, session.id)
+    async with crash_worker(stack, f"{where}:close:1"):
+        await driver.send(script({"tool": "bash", "input": {}}, {"say": "after"}))
+    [use] = (await driver.wait_idle(within_s=60)).stop_reason.event_ids
+    work = stack.sdk.beta.environments.work
+    assert [(item.data.id, item.state) async for item in work.list(environment.id)] == [(session.id, "queued")]
+    await driver.send_event(
+        type="user.tool_result", tool_use_id=use, content=[{"type": "text", "text": "ran elsewhere"}]
+    )
+    await driver.wait_idle(2, within_s=60)
+    assert await driver.texts() == ["bash returned: ran elsewhere", "after"]
+    assert (await driver.types()).count("agent.tool_use") == 1

@@ -41,7 +41,6 @@ def test_a_system_message_follows_its_message() -> None:
         ([MESSAGE, SYSTEM, MESSAGE], "last event"),
         ([MESSAGE, SYSTEM, MESSAGE, SYSTEM], "at most one"),
         ([{"type": "user.define_outcome"}], "outcomes are not offered yet"),
-        ([{"type": "user.tool_result"}], "`custom` tool"),
     ],
 )
 def test_refusals_say_what_to_do(events: list[Any], told: str) -> None:

@@ -95,12 +95,12 @@ class Driver:
 
 
 @asynccontextmanager
-async def driving(url: str, token: str | None = None, **options: Any) -> AsyncIterator[Driver]:
+async def driving(url: str, token: str | None = None, agent: Agent = AGENT, **options: Any) -> AsyncIterator[Driver]:
     runtime = connect(url, token, **options)
     session_id = f"sesn_{next(numbers)}"
     try:
-        native = await runtime.open_session(session_id, AGENT, await runtime.upsert_agent(AGENT))
-        yield Driver(runtime, Session(session_id, AGENT, native))
+        native = await runtime.open_session(session_id, agent, await runtime.upsert_agent(agent))
+        yield Driver(runtime, Session(session_id, agent, native))
     finally:
         await runtime.close()
 
