@@ -16,6 +16,7 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adapters import Adapters
+from activities.blob_sweep import BlobSweep
 from activities.holding import Holding
 from activities.intents import IntentActivities
 from activities.reconciler import Reconciler
@@ -25,6 +26,7 @@ from runtimes.registry import KINDS, adapter
 from security.vault import open_vault
 from settings import Settings
 from store import owed
+from store.blobs import open_blobs
 from store.engine import Store, open_store
 from store.live import open_live
 from temporal_client.search_attributes import ensure_search_attributes
@@ -55,10 +57,12 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
     reconciler = Reconciler(
         store, waker, adapters, interval_s=settings.reconcile_interval_s, after_s=settings.reconcile_after_s
     )
+    blobs = open_blobs(settings.blobs_url, settings.blobs_endpoint, settings.state_dir)
+    sweep = BlobSweep(store, blobs)
     turn_activities = TurnActivities(store, adapters, live, holding)
     intent_activities = IntentActivities(store, adapters, live, stop_bound_s=settings.stop_bound_s)
     await live.start()
-    for part in (holding, waker, reconciler):
+    for part in (holding, waker, reconciler, sweep):
         part.start()
     async with contextlib.AsyncExitStack() as running:
         for worker in _workers(client, settings, kinds, turn_activities, intent_activities):
@@ -69,6 +73,7 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
         await stopping.wait()
         _log.info("worker_stopping")
         holding.begin_shutdown()
+    await sweep.close()
     await reconciler.close()
     await waker.close()
     await holding.close()

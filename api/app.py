@@ -11,10 +11,12 @@ from api.body import BodyLimit
 from api.deps import AppState
 from api.openapi import describe_api
 from api.request_log import RequestLog
-from api.routes import agents, environments, events, health, keys, runtimes, sessions, stream, workspaces
+from api.routes import agents, environments, events, files, health, keys, runtimes, sessions, stream, workspaces
+from api.uploads import upload_limits
 from protocol.version import VERSION
 from security.vault import open_vault
 from settings import Settings
+from store.blobs import open_blobs
 from store.engine import Store, open_store
 
 # Tried in this order: the busiest first.
@@ -24,6 +26,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     sessions.router,
     agents.router,
     environments.router,
+    files.router,
     runtimes.router,
     workspaces.router,
     keys.router,
@@ -35,7 +38,8 @@ def new_state(settings: Settings, store: Store | None = None) -> AppState:
     """Return the state of an application; without a store, the one the settings name is opened."""
     secret = settings.master_key.get_secret_value() if settings.master_key else None
     vault = open_vault(secret, settings.state_dir)
-    return AppState(settings, store or open_store(settings.database_url), Adapters(vault))
+    blobs = open_blobs(settings.blobs_url, settings.blobs_endpoint, settings.state_dir)
+    return AppState(settings, store or open_store(settings.database_url), Adapters(vault), blobs)
 
 
 def create_app(state: AppState) -> FastAPI:
@@ -66,6 +70,6 @@ def create_app(state: AppState) -> FastAPI:
         app.include_router(router, responses=errors.ERROR_RESPONSES)
     errors.install(app, ROUTERS)
     describe_api(app)
-    app.add_middleware(BodyLimit, max_bytes=state.settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=state.settings.max_body_bytes, uploads=upload_limits(state.settings))
     app.add_middleware(RequestLog)  # added last, so outermost: a refused body has its id and its line too
     return app

@@ -24,9 +24,12 @@ from store.tables.engine import (
     vendor_events,
 )
 from store.tables.events import EventRow, events
+from store.tables.files import BlobRow, FileRow, blobs, files
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
+from store.tables.session_resources import SessionResourceRow, session_resources
 from store.tables.sessions import SessionRow, sessions
+from store.tables.skills import SkillRow, SkillVersionRow, skill_versions, skills
 
 __all__ = [
     "ASKED",
@@ -35,15 +38,20 @@ __all__ = [
     "AgentVersionRow",
     "ApiKeyRow",
     "AskRow",
+    "BlobRow",
     "EnvironmentRow",
     "EventRow",
+    "FileRow",
     "InputRow",
     "IntentRow",
     "LeaseRow",
     "NativeAgentRow",
     "OrphanRow",
     "RuntimeRow",
+    "SessionResourceRow",
     "SessionRow",
+    "SkillRow",
+    "SkillVersionRow",
     "StoredAnswerRow",
     "TurnRow",
     "VendorEventRow",
@@ -52,15 +60,20 @@ __all__ = [
     "agents",
     "api_keys",
     "asks",
+    "blobs",
     "environments",
     "events",
+    "files",
     "inputs",
     "intents",
     "leases",
     "native_agents",
     "orphans",
     "runtimes",
+    "session_resources",
     "sessions",
+    "skill_versions",
+    "skills",
     "stored_answers",
     "turns",
     "vendor_events",
