@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """Largest file that may be uploaded; a larger one is answered with 413."""
     max_skill_bytes: int = Field(default=30 * 1024 * 1024, ge=1024)
     """Most bytes of a skill version, as uploaded and unpacked."""
+    repository_origins: str = "https://github.com"
+    """Comma-separated origins that repositories of sessions may be cloned from."""
     max_queued_events: int = Field(default=1000, ge=1)
     """Most inputs of one session that may wait to be claimed."""
     max_streams: int = Field(default=10_000, ge=1)

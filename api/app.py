@@ -11,7 +11,20 @@ from api.body import BodyLimit
 from api.deps import AppState
 from api.openapi import describe_api
 from api.request_log import RequestLog
-from api.routes import agents, environments, events, files, health, keys, runtimes, sessions, stream, workspaces
+from api.routes import (
+    agents,
+    environments,
+    events,
+    files,
+    health,
+    keys,
+    runtimes,
+    session_resources,
+    sessions,
+    skills,
+    stream,
+    workspaces,
+)
 from api.uploads import upload_limits
 from protocol.version import VERSION
 from security.vault import open_vault
@@ -24,9 +37,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     stream.router,
     sessions.router,
+    session_resources.router,
     agents.router,
     environments.router,
     files.router,
+    skills.router,
     runtimes.router,
     workspaces.router,
     keys.router,

@@ -14,6 +14,7 @@ from store.claims import tell_processed
 from store.clock import now_us
 from store.event_log import LockedSession
 from store.events import has_open_asks, lock_visible
+from store.repositories.session_resources import erase_resources
 from store.tables import asks, events, inputs, intents, sessions, stored_answers, turns, vendor_events
 from store.turns import Closing, close_locked, void_asks
 
@@ -166,6 +167,7 @@ def try_again(db: Connection, intent_id: str, delay_s: float, *, observed: bool)
 
 def erase(db: Connection, session_id: str) -> None:
     """Erase what a deleted session held; only its tombstone stays."""
+    erase_resources(db, session_id)
     for table in (events, inputs, asks, turns, vendor_events, intents, stored_answers):
         db.execute(sa.delete(table).where(table.c.session_id == session_id))
     db.execute(

@@ -18,6 +18,7 @@ from protocol.fields import MAX_INT32, Time
 from protocol.timestamps import to_rfc3339
 from store.repositories import agents
 from store.repositories.runtimes import choose_runtime
+from store.repositories.session_resources import check_skills
 
 router = APIRouter(prefix="/v1/agents", tags=["Agents"], route_class=JsonRoute)
 
@@ -43,12 +44,15 @@ async def resolve_runtime(state: AppState, workspace_id: str, definition: Json) 
 
     Raises:
         InvalidRequestError: there is no such runtime, or it cannot do what the definition asks for.
+        NotFoundError: it names a skill that the workspace does not have.
     """
     asked: dict[str, Any] | None = definition["runtime"]
     alias = asked["alias"] if asked else None
     runtime = await state.store.read(partial(choose_runtime, workspace_id=workspace_id, alias=alias))
     capabilities = await state.adapters.capabilities(runtime)
     check_capabilities(definition, runtime["kind"], capabilities)
+    if definition["skills"] and capabilities.skills == "own":
+        await state.store.read(partial(check_skills, workspace_id=workspace_id, skills=definition["skills"]))
     chosen = asked or {"alias": runtime["alias"], "native_agent_id": None, "options": {}, "fallbacks": []}
     return {**definition, "runtime": chosen}
 

@@ -20,6 +20,7 @@ from api.pages import PageDep, decode_cursor, encode_cursor
 from api.resends import AttemptDep, Done, RetryCountDep, answer_once
 from api.session_capabilities import check_takes
 from api.session_filters import Order, SessionListDep, read_page
+from api.session_resources import check_resources, new_resources, resource_json, with_resources
 from api.wakes import announce, follow
 from protocol.inputs import payload_of
 from protocol.session_answer import session_answer, turn_answer
@@ -29,6 +30,7 @@ from store import endings
 from store.endings import Ending
 from store.events import Accepted, Input, accept_initial
 from store.repositories import sessions
+from store.repositories.session_resources import add_resources, add_skills, check_skills, list_resources
 from store.repositories.turns import list_turns, told_of
 
 Json = dict[str, Any]
@@ -49,6 +51,11 @@ def _shown(settings: Settings, row: Mapping[str, Any] | RowMapping) -> Json:
     return session_answer(dict(row), f"{ui}/namespaces/{_namespace()}/workflows")
 
 
+def _read_session(db: Connection, workspace_id: str, session_id: str) -> Json:
+    (row,) = with_resources(db, [sessions.get_session(db, workspace_id, session_id)])
+    return row
+
+
 @router.post("", response_model=Session)
 async def create_session(
     params: SessionCreateParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
@@ -61,10 +68,19 @@ async def create_session(
         capabilities = state.adapters.known_capabilities(plan.runtime)
         check_capabilities(plan.agent, plan.runtime["kind"], capabilities)
         check_takes(capabilities, plan.runtime["alias"], params.initial_events or (), "initial_events")
+        asked = params.resources or ()
+        check_resources(state, capabilities, plan.runtime["alias"], asked)
+        own_skills = plan.agent["skills"] if capabilities.skills == "own" else ()
+        if own_skills:
+            plan.agent["skills"] = own_skills = check_skills(db, caller.workspace_id, own_skills)
         created = sessions.new_session(plan, params, single_answers=capabilities.answers == "single")
         accepted = accept_initial(db, created, batch, max_queued=state.settings.max_queued_events) if batch else None
         created.save(db)
-        body = _shown(state.settings, {**created.row, "waiting": len(batch)})
+        if asked or own_skills:
+            add_skills(db, caller.workspace_id, created.id, own_skills)
+            add_resources(db, caller.workspace_id, created.id, new_resources(state, caller.workspace_id, asked))
+        shown = [resource_json(row) for row in list_resources(db, created.id)] if asked else []
+        body = _shown(state.settings, {**created.row, "waiting": len(batch), "resources": shown})
         return Done(body, created.id, (created.id, accepted) if accepted else None)
 
     while True:
@@ -89,7 +105,7 @@ async def list_sessions(state: StateDep, caller: CallerDep, asked: SessionListDe
 @router.get("/{session_id}", response_model=Session)
 async def retrieve_session(session_id: str, state: StateDep, caller: CallerDep) -> Response:
     """Retrieve a session."""
-    row = await state.store.read(partial(sessions.get_session, workspace_id=caller.workspace_id, session_id=session_id))
+    row = await state.store.read(partial(_read_session, workspace_id=caller.workspace_id, session_id=session_id))
     return answer(_shown(state.settings, row))
 
 
@@ -98,9 +114,9 @@ async def update_session(session_id: str, params: SessionUpdateParams, state: St
     """Update a session's title or metadata, or, while it is not running, its agent's tools and MCP servers."""
     check_agent = await _agent_check(state, caller.workspace_id, session_id)
 
-    def update(db: Connection) -> tuple[RowMapping, int]:
+    def update(db: Connection) -> tuple[Json, int]:
         last_seq = sessions.update_session(db, caller.workspace_id, session_id, params, check_agent)
-        return sessions.get_session(db, caller.workspace_id, session_id), last_seq
+        return _read_session(db, caller.workspace_id, session_id), last_seq
 
     row, last_seq = await state.store.write(update)
     announce(state, session_id, last_seq)
@@ -121,9 +137,9 @@ async def _agent_check(state: AppState, workspace_id: str, session_id: str) -> C
 async def archive_session(session_id: str, state: StateDep, caller: CallerDep) -> Response:
     """Archive a session that is not running: it becomes read-only, and stays readable."""
 
-    def archive(db: Connection) -> tuple[RowMapping, Ending]:
+    def archive(db: Connection) -> tuple[Json, Ending]:
         ending = endings.archive(db, session_id, caller.workspace_id)
-        return sessions.get_session(db, caller.workspace_id, session_id), ending
+        return _read_session(db, caller.workspace_id, session_id), ending
 
     row, ending = await state.store.write(archive)
     follow(state, session_id, ending)
@@ -152,13 +168,13 @@ async def stop_session(session_id: str, state: StateDep, caller: CallerDep) -> R
         partial(endings.request_stop, session_id=session_id, workspace_id=caller.workspace_id)
     )
     follow(state, session_id, ending)
-    read = partial(sessions.get_session, workspace_id=caller.workspace_id, session_id=session_id)
+    read = partial(_read_session, workspace_id=caller.workspace_id, session_id=session_id)
     row = await _ended(state, read)
     shown = _shown(state.settings, row)
     return answer({**shown, "state": "stopping" if row["ended_at"] is None else "terminated"})
 
 
-async def _ended(state: AppState, read: Callable[[Connection], RowMapping]) -> RowMapping:
+async def _ended(state: AppState, read: Callable[[Connection], Json]) -> Json:
     """Return the session once it has ended, or as it is after 10 s or when this process is told to end."""
     give_up = time.monotonic() + _STOP_WAIT_S
     while True:
