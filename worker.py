@@ -19,6 +19,7 @@ from activities.adapters import Adapters
 from activities.blob_sweep import BlobSweep
 from activities.holding import Holding
 from activities.intents import IntentActivities
+from activities.laying import Layer
 from activities.reconciler import Reconciler
 from activities.turns import TurnActivities
 from protocol.logging import configure_logging
@@ -49,7 +50,8 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
         return
     store = wrap(open_store(settings.database_url))
     secret = settings.master_key.get_secret_value() if settings.master_key else None
-    adapters = Adapters(store, open_vault(secret, settings.state_dir))
+    vault = open_vault(secret, settings.state_dir)
+    adapters = Adapters(store, vault)
     live = open_live(store, settings.state_dir)
     holding = Holding(store)
     limits = Limits(settings.schedule_to_start_s, settings.heartbeat_timeout_s)
@@ -59,7 +61,7 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
     )
     blobs = open_blobs(settings.blobs_url, settings.blobs_endpoint, settings.state_dir)
     sweep = BlobSweep(store, blobs)
-    turn_activities = TurnActivities(store, adapters, live, holding)
+    turn_activities = TurnActivities(store, adapters, live, holding, Layer(store, blobs, vault))
     intent_activities = IntentActivities(store, adapters, live, stop_bound_s=settings.stop_bound_s)
     await live.start()
     for part in (holding, waker, reconciler, sweep):

@@ -52,9 +52,9 @@ def _no_memory_store(value: object) -> object:
 
 
 MountPath = Annotated[str, StringConstraints(min_length=2, max_length=_MAX_PATH), AfterValidator(_mount_path)]
-Token = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,4096}$")]
+Token = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[\x21-\x7e]+$")]
 RepositoryUrl = Annotated[str, StringConstraints(max_length=512), AfterValidator(_repository_url)]
-_Branch = Annotated[str, StringConstraints(pattern=r"^[\w][\w./+@#-]{0,254}$")]
+_Branch = Annotated[str, StringConstraints(max_length=255, pattern=r"^[\w][\w./+@#-]*$")]
 _Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 
 

@@ -25,7 +25,9 @@ _MAX_PART: Final = 255
 _MAX_RATIO: Final = 100
 _RATIO_FROM: Final = 1024 * 1024
 """Files that unpack to less may be compressed as they like."""
-_MAX_FRONT_MATTER: Final = 64 * 1024
+_MAX_FRONT_MATTER: Final = 16 * 1024
+_MAX_BRACKETS: Final = 100
+"""In front matter: the YAML reader's time grows with the square of the open ones."""
 _MAX_NAME: Final = 64
 _MAX_DESCRIPTION: Final = 1024
 _MANIFEST: Final = "SKILL.md"
@@ -223,6 +225,8 @@ def _read_manifest(data: bytes) -> tuple[str, str]:
     found = _FRONT_MATTER.match(text)
     if found is None:
         raise refused(f"{_MANIFEST} must begin with YAML front matter between two lines of `---`")
+    if sum(map(found[1].count, "[{")) > _MAX_BRACKETS:
+        raise refused(f"the front matter of {_MANIFEST} may have {_MAX_BRACKETS} brackets")
     try:
         # An alias could make little text grow without end.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(found[1], Loader=yaml.SafeLoader)):

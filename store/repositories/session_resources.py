@@ -55,13 +55,14 @@ def add_resources(db: Connection, workspace_id: str, session_id: str, added: Seq
     mounted = mount_paths(db, session_id)
     if len(mounted) + len(added) > MAX_RESOURCES:
         raise InvalidRequestError(f"`resources`: a session may have {MAX_RESOURCES}")
-    for resource in added:
+    now = db.execute(sa.select(now_us())).scalar_one()
+    for place, resource in enumerate(added):
         _check_free(resource.mount_path, mounted)
         mounted.append(resource.mount_path)
         detail, blob_id = resource.detail, None
         if resource.type == "file":
             detail, blob_id = _claimed_file(db, workspace_id, resource.detail["file_id"])
-        _insert(db, session_id, resource, detail, blob_id)
+        _insert(db, session_id, resource, detail, blob_id, now + place)
 
 
 def _check_free(path: str, mounted: Sequence[str]) -> None:
@@ -78,7 +79,7 @@ def _claimed_file(db: Connection, workspace_id: str, file_id: str) -> tuple[Json
     return {"file_id": file_id}, file["blob_id"]
 
 
-def _insert(db: Connection, session_id: str, resource: NewResource, detail: Json, blob_id: str | None) -> None:
+def _insert(db: Connection, session_id: str, resource: NewResource, detail: Json, blob_id: str | None, at: int) -> None:
     db.execute(
         sa.insert(session_resources).values(
             id=resource.id,
@@ -89,8 +90,8 @@ def _insert(db: Connection, session_id: str, resource: NewResource, detail: Json
             blob_id=blob_id,
             token=resource.token,
             pending=True,
-            created_at=now_us(),
-            updated_at=now_us(),
+            created_at=at,
+            updated_at=at,
         )
     )
 
@@ -111,12 +112,13 @@ def check_skills(db: Connection, workspace_id: str, skills: Sequence[Json]) -> l
 
 def add_skills(db: Connection, workspace_id: str, session_id: str, skills: Sequence[Json]) -> None:
     """Keep the versions of skills for a session, to be given to its runtime."""
+    now = db.execute(sa.select(now_us())).scalar_one()
     for skill in skills:
         version = get_version(db, workspace_id, skill["skill_id"], skill["version"])
         claim_blob(db, version["blob_id"])
         detail = {"name": version["name"], "version_id": version["id"]}
         kept = NewResource(new_resource_id(), _SKILL, f"skill:{version['name']}", detail)
-        _insert(db, session_id, kept, detail, version["blob_id"])
+        _insert(db, session_id, kept, detail, version["blob_id"], now)
 
 
 def list_resources(
