@@ -22,6 +22,8 @@ DeletedResource = BetaManagedAgentsDeleteSessionResource
 MAX_RESOURCES: Final = 100
 MAX_LISTED: Final = 1000
 _MAX_PATH: Final = 512
+_RESERVED: Final = (".agents", ".claude", ".git", ".opencode")
+"""Folders that runtimes read skills and configuration from."""
 _REPOSITORY: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[\w.-]{1,100}/([\w-][\w.-]{0,99})", re.ASCII)
 
 
@@ -34,7 +36,7 @@ def _mount_path(path: str) -> str:
         raise ValueError("must not contain control characters or backslashes, nor parts of over 255 bytes")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError("must not have empty parts, `.` or `..`")
-    if parts[0] in (".opencode", ".git"):
+    if parts[0] in _RESERVED:
         raise ValueError(f"must not lie in {parts[0]}")
     return path
 

@@ -11,7 +11,8 @@ from runtimes.base import Resource
 from runtimes.opencode import cloning, folder
 from runtimes.opencode.failures import WorkspaceError
 
-_SKILLS = (".opencode", "skills")
+_SKILLS = (".agents", "skills")
+"""Where OpenCode looks for skills also when it is told not to read configuration from the folders it works in."""
 
 
 def told_mounts(mounts: Sequence[str]) -> str:

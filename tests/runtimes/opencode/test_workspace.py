@@ -69,8 +69,8 @@ async def test_a_removed_file_is_gone_and_may_be_removed_again(root: pathlib.Pat
 
 async def test_a_skill_is_unpacked_where_opencode_looks(root: pathlib.Path) -> None:
     await Workspace(root).lay([a_skill(**{"SKILL.md": "text", "scripts/run.py": "print()"})])
-    assert (root / ".opencode/skills/my-skill/SKILL.md").read_text() == "text"
-    assert (root / ".opencode/skills/my-skill/scripts/run.py").read_text() == "print()"
+    assert (root / ".agents/skills/my-skill/SKILL.md").read_text() == "text"
+    assert (root / ".agents/skills/my-skill/scripts/run.py").read_text() == "print()"
 
 
 async def test_links_that_an_agent_made_are_not_followed(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -78,7 +78,7 @@ async def test_links_that_an_agent_made_are_not_followed(root: pathlib.Path, tmp
     outside.mkdir()
     (outside / "kept").write_text("kept")
     (root / "a").symlink_to(outside)
-    (root / ".opencode").symlink_to(outside)
+    (root / ".agents").symlink_to(outside)
     for resource in (a_file("/a/kept", b"taken"), a_skill(**{"SKILL.md": "x"})):
         with pytest.raises(WorkspaceError, match="a link"):
             await Workspace(root).lay([resource])
