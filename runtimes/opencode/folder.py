@@ -24,7 +24,7 @@ def opened(root: Path, parts: Sequence[str], *, make: bool) -> Iterator[int]:
         WorkspaceError: something on the way is a link or a file.
         FileNotFoundError: it is not there, without `make`.
     """
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(root, _FOLDER)
     try:
         for part in parts:
             if make:
