@@ -26,6 +26,16 @@ class Settings(BaseSettings):
     """Where the `scripted` runtime listens; bootstrap registers it with a demo agent."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body; a larger one is answered with 413."""
+    blobs_url: str = ""
+    """`s3://bucket/prefix` for the bytes of files and skills; by default the folder `blobs` of the state folder."""
+    blobs_endpoint: str = ""
+    """Address of an S3-compatible service other than AWS."""
+    max_file_bytes: int = Field(default=500 * 1024 * 1024, ge=1024)
+    """Largest file that may be uploaded; a larger one is answered with 413."""
+    max_skill_bytes: int = Field(default=30 * 1024 * 1024, ge=1024)
+    """Most bytes of a skill version, as uploaded and unpacked."""
+    repository_origins: str = "https://github.com"
+    """Comma-separated origins that repositories of sessions may be cloned from."""
     max_queued_events: int = Field(default=1000, ge=1)
     """Most inputs of one session that may wait to be claimed."""
     max_streams: int = Field(default=10_000, ge=1)

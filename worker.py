@@ -16,8 +16,10 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.adapters import Adapters
+from activities.blob_sweep import BlobSweep
 from activities.holding import Holding
 from activities.intents import IntentActivities
+from activities.laying import Layer
 from activities.reconciler import Reconciler
 from activities.turns import TurnActivities
 from protocol.logging import configure_logging
@@ -25,6 +27,7 @@ from runtimes.registry import KINDS, adapter
 from security.vault import open_vault
 from settings import Settings
 from store import owed
+from store.blobs import open_blobs
 from store.engine import Store, open_store
 from store.live import open_live
 from temporal_client.search_attributes import ensure_search_attributes
@@ -47,7 +50,8 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
         return
     store = wrap(open_store(settings.database_url))
     secret = settings.master_key.get_secret_value() if settings.master_key else None
-    adapters = Adapters(store, open_vault(secret, settings.state_dir))
+    vault = open_vault(secret, settings.state_dir)
+    adapters = Adapters(store, vault)
     live = open_live(store, settings.state_dir)
     holding = Holding(store)
     limits = Limits(settings.schedule_to_start_s, settings.heartbeat_timeout_s)
@@ -55,10 +59,12 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
     reconciler = Reconciler(
         store, waker, adapters, interval_s=settings.reconcile_interval_s, after_s=settings.reconcile_after_s
     )
-    turn_activities = TurnActivities(store, adapters, live, holding)
+    blobs = open_blobs(settings.blobs_url, settings.blobs_endpoint, settings.state_dir)
+    sweep = BlobSweep(store, blobs)
+    turn_activities = TurnActivities(store, adapters, live, holding, Layer(store, blobs, vault))
     intent_activities = IntentActivities(store, adapters, live, stop_bound_s=settings.stop_bound_s)
     await live.start()
-    for part in (holding, waker, reconciler):
+    for part in (holding, waker, reconciler, sweep):
         part.start()
     async with contextlib.AsyncExitStack() as running:
         for worker in _workers(client, settings, kinds, turn_activities, intent_activities):
@@ -69,6 +75,7 @@ async def run(settings: Settings, *, wrap: Callable[[Store], Store] = lambda sto
         await stopping.wait()
         _log.info("worker_stopping")
         holding.begin_shutdown()
+    await sweep.close()
     await reconciler.close()
     await waker.close()
     await holding.close()

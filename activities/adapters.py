@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.engine import Connection as Db
 
+from activities.laying import takes_resources
 from runtimes.base import Connection, Runtime
 from runtimes.registry import adapter
 from security.vault import Vault
@@ -58,7 +59,7 @@ class Adapters:
         return {
             runtime_id: held.runtime.capabilities.send_timeout_s
             for runtime_id, held in self._held.items()
-            if held.runtime.capabilities.reconcile == "key"
+            if held.runtime.capabilities.reconcile == "key" and not takes_resources(held.runtime.capabilities)
         }
 
     async def _renew(self, runtime_id: str) -> Runtime:

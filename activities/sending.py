@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import structlog
 from pydantic_core import to_json
 
 from activities.holding import Held
+from activities.laying import Layer
 from activities.outcomes import Outcomes
 from activities.policy import MOST_FAILURES, NEEDS_PERSON_DELAY_S, backoff_s, error_payload, told
 from protocol.timestamps import to_rfc3339
@@ -42,8 +44,12 @@ _AGENT_POLL_S = 0.2
 class Sender:
     """Brings a turn from `sending` to `sent`, or ends or postpones it."""
 
-    def __init__(self, store: Store, runtime: Runtime, turn: ClaimedTurn, held: Held, outcomes: Outcomes) -> None:
+    def __init__(
+        self, store: Store, runtime: Runtime, turn: ClaimedTurn, held: Held, outcomes: Outcomes, layer: Layer
+    ) -> None:
         self._store = store
+        self._layer = layer
+        self._mounts: Sequence[str] = ()
         self._runtime = runtime
         self._turn = turn
         self._held = held
@@ -69,7 +75,8 @@ class Sender:
 
     def session(self) -> Session:
         """Return the session as the adapter is given it."""
-        return Session(self._turn.session_id, agent_of(self._turn.session), self._turn.session["native"] or {})
+        native = self._turn.session["native"] or {}
+        return Session(self._turn.session_id, agent_of(self._turn.session), native, self._mounts)
 
     async def _send_anew(self) -> TurnResult | None:
         """Decide a send and make it; None when it is sent, or when it must be found out."""
@@ -91,11 +98,13 @@ class Sender:
         return await self._make(left_s)
 
     async def _prepare(self) -> TurnResult | str | None:
-        """Open the native session if there is none, and return the runtime's position before the send."""
+        """Open the native session if there is none, lay its resources, and return the position before the send."""
         try:
             async with asyncio.timeout(self._runtime.capabilities.send_timeout_s * 2):
                 if self._turn.session["native"] is None:
                     await self._open_session()
+            self._mounts = await self._layer.lay(self._runtime, self.session(), self._turn.session["workspace_id"])
+            async with asyncio.timeout(self._runtime.capabilities.send_timeout_s * 2):
                 if self._runtime.capabilities.reconcile == "history":
                     return await self._runtime.position(self.session())
                 return None

@@ -12,6 +12,7 @@ from temporalio import activity
 from activities.adapters import Adapters
 from activities.following import Follower
 from activities.holding import Holding
+from activities.laying import Layer
 from activities.outcomes import Outcomes
 from activities.policy import MOST_FAILURES, backoff_s, error_payload
 from activities.sending import Sender
@@ -51,8 +52,9 @@ async def _beat(interval_s: float) -> None:
 class TurnActivities:
     """The activity of turn queues."""
 
-    def __init__(self, store: Store, adapters: Adapters, live: LiveBus, holding: Holding) -> None:
+    def __init__(self, store: Store, adapters: Adapters, live: LiveBus, holding: Holding, layer: Layer) -> None:
         self._store = store
+        self._layer = layer
         self._adapters = adapters
         self._live = live
         self._holding = holding
@@ -99,7 +101,7 @@ class TurnActivities:
         runtime = await self._adapters.get(turn.session["runtime_id"])
         _log.info("turn_claimed", session_id=turn.session_id, turn_id=turn.id, phase=turn.row["phase"])
         with self._holding.hold(turn.session_id, turn.id) as held:
-            sender = Sender(self._store, runtime, turn, held, outcomes)
+            sender = Sender(self._store, runtime, turn, held, outcomes, self._layer)
             if turn.row["phase"] == "sending":
                 result = await sender.send()
                 if result is not None:

@@ -18,6 +18,7 @@ from api.routes import (
     deployments,
     environments,
     events,
+    files,
     health,
     keys,
     memories,
@@ -26,7 +27,9 @@ from api.routes import (
     models,
     not_offered,
     runtimes,
+    session_resources,
     sessions,
+    skills,
     stream,
     threads,
     user_profiles,
@@ -35,9 +38,11 @@ from api.routes import (
     work,
     workspaces,
 )
+from api.uploads import upload_limits
 from protocol.version import VERSION
 from security.vault import open_vault
 from settings import Settings
+from store.blobs import open_blobs
 from store.engine import Store, open_store
 
 # Tried in this order: the busiest first.
@@ -46,6 +51,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     stream.router,
     sessions.router,
     threads.router,
+    session_resources.router,
     agents.router,
     work.router,
     environments.router,
@@ -56,6 +62,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     vaults.router,
     deployments.router,
     deployment_runs.router,
+    files.router,
+    skills.router,
     runtimes.router,
     workspaces.router,
     keys.router,
@@ -71,7 +79,8 @@ def new_state(settings: Settings, store: Store | None = None) -> AppState:
     """Return the state of an application; without a store, the one the settings name is opened."""
     secret = settings.master_key.get_secret_value() if settings.master_key else None
     vault = open_vault(secret, settings.state_dir)
-    return AppState(settings, store or open_store(settings.database_url), Adapters(vault))
+    blobs = open_blobs(settings.blobs_url, settings.blobs_endpoint, settings.state_dir)
+    return AppState(settings, store or open_store(settings.database_url), Adapters(vault), blobs)
 
 
 def create_app(state: AppState) -> FastAPI:
@@ -100,6 +109,6 @@ def create_app(state: AppState) -> FastAPI:
         app.router.routes.extend(router.routes)
     errors.install(app, ROUTERS)
     describe_api(app)
-    app.add_middleware(BodyLimit, max_bytes=state.settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=state.settings.max_body_bytes, uploads=upload_limits(state.settings))
     app.add_middleware(RequestLog)  # added last, so outermost: a refused body has its id and its line too
     return app

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from json import JSONDecodeError
 from typing import Any, Final
 
@@ -19,25 +20,38 @@ from protocol.errors import InvalidRequestError, NotFoundError, RequestTooLargeE
 _DRAIN_LIMIT_S: Final = 2.0
 
 
+Uploads = Sequence[tuple[re.Pattern[str], int]]
+"""Addresses of uploads, each with the limit in bytes of a POST there."""
+
+
 class BodyLimit:
     """ASGI middleware: refuses bodies over the limit, told or chunked, and NUL characters in addresses."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, uploads: Uploads = ()) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = _refusal(scope, self._max_bytes)
+        max_bytes = self._limit(scope)
+        refusal = _refusal(scope, max_bytes)
         if refusal is not None:
             if isinstance(refusal, RequestTooLargeError):
-                await _drain(receive, self._max_bytes)
+                await _drain(receive, max_bytes)
             await error_response(refusal, request_info(scope).id)(scope, receive, send)
             return
-        bounded = receive if scope["method"] == "GET" else _bounded(receive, self._max_bytes)
+        bounded = receive if scope["method"] == "GET" else _bounded(receive, max_bytes)
         await self._app(scope, bounded, send)
+
+    def _limit(self, scope: Scope) -> int:
+        if scope["method"] == "POST":
+            for address, max_bytes in self._uploads:
+                if address.fullmatch(scope["path"]):
+                    return max_bytes
+        return self._max_bytes
 
 
 def too_large(max_bytes: int) -> RequestTooLargeError:

@@ -1,5 +1,6 @@
 """What an agent asks for, held against what its runtime can do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from protocol.errors import InvalidRequestError
@@ -14,6 +15,7 @@ def check_capabilities(definition: dict[str, Any], runtime_kind: str, capabiliti
     Raises:
         InvalidRequestError: names the field and the capability that is missing.
     """
+    _check_skills(definition["skills"], runtime_kind, capabilities)
     for index, tool in enumerate(definition["tools"]):
         if tool["type"] == "custom":
             if not capabilities.custom_tools:
@@ -34,6 +36,12 @@ def check_client_tools(alias: str, capabilities: Capabilities) -> None:
             f"`client_tools`, which the agent's runtime {alias!r} does not have",
             error_code="unsupported_capability",
         )
+
+
+def _check_skills(skills: Sequence[dict[str, Any]], runtime_kind: str, capabilities: Capabilities) -> None:
+    for index, skill in enumerate(skills):
+        if capabilities.skills == "none" or (capabilities.skills == "own" and skill["type"] != "custom"):
+            raise _unsupported(f"skills.{index}", f"a skill of type `{skill['type']}`", runtime_kind, "skills")
 
 
 def _check_policies(tool: dict[str, Any], where: str, runtime_kind: str) -> None:

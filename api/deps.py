@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from api.adapters import Adapters
 from settings import Settings
+from store.blobs import Blobs
 from store.engine import Store
 
 
@@ -39,6 +40,7 @@ class AppState:
     settings: Settings
     store: Store
     adapters: Adapters
+    blobs: Blobs
     waker: Waker = field(default_factory=Unwaking)
     live: Any = None
     engine_status: Callable[[], Awaitable[dict[str, Any]]] = _unknown

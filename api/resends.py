@@ -2,8 +2,8 @@
 
 import base64
 import math
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -28,23 +28,29 @@ _MOST_RETRIES = 1000
 _running = RunningAttempts()
 
 
-async def attempt_of(
-    request: Request,
-    caller: CallerDep,
-    idempotency_key: Annotated[
-        str | None, Header(description="The same key with the same body gets the same answer, for 24 hours.")
-    ] = None,
-) -> Attempt:
+IdempotencyKey = Annotated[
+    str | None, Header(description="The same key with the same body gets the same answer, for 24 hours.")
+]
+
+
+async def attempt_of(request: Request, caller: CallerDep, idempotency_key: IdempotencyKey = None) -> Attempt:
     """Return what tells this request from, and joins it with, others that are equal."""
+    attempt = await upload_attempt(request, caller, idempotency_key)
+    return replace(attempt, fingerprint=fingerprint_of(attempt.fingerprint, await request.body()))
+
+
+AttemptDep = Annotated[Attempt, Depends(attempt_of)]
+
+
+async def upload_attempt(request: Request, caller: CallerDep, idempotency_key: IdempotencyKey = None) -> Attempt:
+    """Return the same for an upload, whose body is not read yet: see `with_content`."""
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= _MAX_KEY:
         raise InvalidRequestError(f"`Idempotency-Key` must have 1 to {_MAX_KEY} characters")
     headers = request.headers
     timeout = headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout")
     return Attempt(
         api_key_id=caller.api_key_id,
-        fingerprint=fingerprint_of(
-            caller.api_key_id, request.method, f"{request.url.path}?{request.url.query}", await request.body()
-        ),
+        fingerprint=fingerprint_of(caller.api_key_id, request.method, f"{request.url.path}?{request.url.query}"),
         idempotency_key=idempotency_key,
         retry_count=await retry_count(request),
         timeout_s=_timeout_s(timeout or ""),
@@ -52,7 +58,15 @@ async def attempt_of(
     )
 
 
-AttemptDep = Annotated[Attempt, Depends(attempt_of)]
+UploadAttemptDep = Annotated[Attempt, Depends(upload_attempt)]
+
+
+def with_content(attempt: Attempt, content: Sequence[object]) -> Attempt:
+    """Return the attempt of an upload, joined with others by what was uploaded.
+
+    Not by its bytes: the boundary between the parts of a form is another in each attempt.
+    """
+    return replace(attempt, fingerprint=fingerprint_of(attempt.fingerprint, to_json(content)))
 
 
 async def retry_count(request: Request) -> int:

@@ -9,11 +9,13 @@ from sqlalchemy import Connection
 from api.capability_check import check_capabilities, check_client_tools
 from api.deps import AppState
 from api.session_capabilities import check_takes
+from api.session_resources import check_resources, new_resources, resource_json
 from protocol.inputs import SystemMessage, UserMessage, payload_of
 from protocol.sessions import SessionCreateParams
 from runtimes.capabilities import Capabilities
 from store.event_log import NewSession
 from store.events import Accepted, Input, accept_initial
+from store.repositories.session_resources import add_resources, add_skills, check_skills, list_resources
 from store.repositories.sessions import SessionPlan, new_session, plan_session
 
 Json = dict[str, Any]
@@ -26,6 +28,8 @@ class CreatedSession:
 
     session: NewSession
     accepted: Accepted | None
+    resources: list[Json]
+    """Its resources, in the API's shape."""
 
 
 def checked_plan(
@@ -44,6 +48,9 @@ def checked_plan(
     if plan.self_hosted:
         check_client_tools(plan.runtime["alias"], capabilities)
     check_takes(capabilities, plan.runtime["alias"], events, "initial_events")
+    check_resources(state, capabilities, plan.runtime["alias"], params.resources or ())
+    if plan.agent["skills"] and capabilities.skills == "own":
+        plan.agent["skills"] = check_skills(db, workspace_id, plan.agent["skills"])
     return plan, capabilities
 
 
@@ -67,4 +74,9 @@ def make_session(
     batch = [Input(event.type, payload_of(event)) for event in events]
     accepted = accept_initial(db, created, batch, max_queued=state.settings.max_queued_events) if batch else None
     created.save(db)
-    return CreatedSession(created, accepted)
+    if plan.agent["skills"] and capabilities.skills == "own":
+        add_skills(db, workspace_id, created.id, plan.agent["skills"])
+    if params.resources:
+        add_resources(db, workspace_id, created.id, new_resources(state, workspace_id, params.resources))
+    shown = [resource_json(row) for row in list_resources(db, created.id)] if params.resources else []
+    return CreatedSession(created, accepted, shown)

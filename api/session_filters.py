@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping
 
 from api.created_at import CreatedAtDep
 from api.pages import PageParams, decode_cursor, encode_cursor
+from api.session_resources import Json, with_resources
 from protocol.fields import Version
 from store.repositories.sessions import SessionFilters, list_sessions
 
@@ -65,9 +66,9 @@ SessionListDep = Annotated[SessionList, Depends(session_list)]
 
 @dataclass(frozen=True, slots=True)
 class FoundPage:
-    """A page of sessions, and the cursors of its neighbours."""
+    """A page of sessions with their resources, and the cursors of its neighbours."""
 
-    rows: Sequence[RowMapping]
+    rows: Sequence[Json]
     next_page: str | None
     prev_page: str | None
 
@@ -96,7 +97,7 @@ def read_page(db: Connection, workspace_id: str, asked: SessionList, page: PageP
         return encode_cursor(binding, (direction, row["created_at"], row["id"]))
 
     return FoundPage(
-        rows,
+        with_resources(db, rows),
         cursor("next", rows[-1]) if rows and has_next else None,
         cursor("prev", rows[0]) if rows and has_prev else None,
     )

@@ -12,7 +12,7 @@ _NANO_PER_CENT: Final = 10_000_000
 
 
 def session_answer(row: Row, workflows_url: str) -> Json:
-    """Return the API's session; `row` has the session's columns, `now` and `waiting` (inputs not begun)."""
+    """Return the API's session; `row` has the session's columns, `now`, `waiting` and `resources`."""
     return {
         "id": row["id"],
         "type": "session",
@@ -23,7 +23,7 @@ def session_answer(row: Row, workflows_url: str) -> Json:
         "environment_id": row["environment_id"],
         "deployment_id": row["deployment_id"],
         "vault_ids": row["vault_ids"],
-        "resources": [],
+        "resources": row["resources"],
         "outcome_evaluations": [],
         "budget": None,
         "created_at": to_rfc3339(row["created_at"]),

@@ -9,6 +9,7 @@ from protocol.agents import MAX_MCP_SERVERS, MAX_SKILLS, ModelConfig, NotOffered
 from protocol.content import ReferencedId
 from protocol.fields import Metadata, MetadataPatch, Name, Request, Version
 from protocol.inputs import MAX_INITIAL_EVENTS, InitialEvent
+from protocol.session_resources import MAX_RESOURCES, ResourceParams
 from protocol.tools import MAX_TOOLS, McpServer, Tool
 
 Title = Annotated[str, StringConstraints(max_length=2048)]
@@ -54,8 +55,8 @@ class SessionCreateParams(Request):
     """Up to 50 `user.message` events, worked off in order."""
     vault_ids: NotOffered = None
     """Not offered: leave it out or send an empty list."""
-    resources: NotOffered = None
-    """Not offered: leave it out or send an empty list."""
+    resources: Annotated[list[ResourceParams], Field(max_length=MAX_RESOURCES)] | None = None
+    """Up to 100 files and repositories to mount."""
     budget: NotOffered = None
     """Not offered: leave it out or send null."""
 

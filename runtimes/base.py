@@ -6,7 +6,7 @@ All values here are plain and JSON-serialisable, because they are stored between
 """
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -57,6 +57,26 @@ class Session:
     agent: Agent
     native: Json
     """What `open_session` returned; empty before."""
+    mounts: Sequence[str] = ()
+    """Paths of what was brought into its workspace; told with a send, where the runtime takes resources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something to bring into a session's workspace, or to take out of it. Unlike the rest, never stored."""
+
+    id: str
+    type: Literal["file", "github_repository", "skill"]
+    mount_path: str
+    """Absolute, without `..`; of a skill `skill:<name>`."""
+    detail: Json
+    """Of a repository `url` and `checkout` (`{"type": "branch", "name"}`, `{"type": "commit", "sha"}` or null); of a
+    skill `name`."""
+    removed: bool = False
+    token: SecretStr | None = None
+    """Of a repository, if it needs one."""
+    content: Callable[[], AsyncIterator[bytes]] | None = None
+    """Opens the bytes of a file, or the zip archive of a skill with one top folder; may raise `ContentError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +304,10 @@ class UnsupportedCapabilityError(Exception):
         self.capability = capability
 
 
+class ContentError(Exception):
+    """The bytes of a resource cannot be read now."""
+
+
 class AskLostError(Exception):
     """The runtime no longer has the ask that is answered."""
 
@@ -314,6 +338,10 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     async def open_session(self, session_id: str, agent: Agent, native_agent: Json | None) -> Json:
         """Open a native session; return what refers to it. May be repeated, leaving an orphan behind."""
+
+    async def lay(self, session: Session, resources: Sequence[Resource]) -> None:
+        """Bring resources into the session's workspace or take them out, before a turn. Repeatable."""
+        raise UnsupportedCapabilityError(self.kind, "files")
 
     async def position(self, session: Session) -> str | None:
         """Return the runtime's last position in the session, to tell a later send from earlier equal ones."""

@@ -31,6 +31,12 @@ class Capabilities(BaseModel):
     custom_tools: bool = False
     client_tools: bool = False
     """Whether built-in tools can be left to the client: needed by sessions in a self-hosted environment."""
+    files: bool = False
+    """Whether files can be mounted into a session, also between turns."""
+    repositories: bool = False
+    """Whether repositories can be cloned into a session."""
+    skills: Literal["none", "own", "provider"] = "none"
+    """Whose skills an agent can have: those of this server, or those that the runtime's provider knows by id."""
     usage: Literal["none", "tokens", "tokens_cost"] = "none"
     outlives_worker: bool = False
     """Whether a turn goes on in the runtime when our worker goes away, so that another can attach to it."""

@@ -14,6 +14,7 @@ from store.claims import tell_processed
 from store.clock import now_us
 from store.event_log import LockedSession
 from store.events import has_open_asks, lock_visible
+from store.repositories.session_resources import erase_resources
 from store.tables import asks, environment_work, events, inputs, intents, sessions, stored_answers, turns, vendor_events
 from store.turns import Closing, close_locked, void_asks
 
@@ -168,6 +169,7 @@ def try_again(db: Connection, intent_id: str, delay_s: float, *, observed: bool)
 
 def erase(db: Connection, session_id: str) -> None:
     """Erase what a deleted session held; only its tombstone stays."""
+    erase_resources(db, session_id)
     db.execute(
         sa.update(sessions)
         .where(sessions.c.id == session_id)

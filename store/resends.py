@@ -48,9 +48,10 @@ class Given:
     timeout_s: float | None
 
 
-def fingerprint_of(api_key_id: str, method: str, path: str, body: bytes) -> str:
+def fingerprint_of(*parts: str | bytes) -> str:
     """Return what two attempts of one request have in common."""
-    return hashlib.sha256(b"\0".join((api_key_id.encode(), method.encode(), path.encode(), body))).hexdigest()
+    encoded = (part.encode() if isinstance(part, str) else part for part in parts)
+    return hashlib.sha256(b"\0".join(encoded)).hexdigest()
 
 
 def repeats(retry_count: int, arrival: int, given: Given) -> bool:

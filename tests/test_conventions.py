@@ -36,6 +36,7 @@ NAMED_FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|yml))`")
 YES_NO = {True: "yes", False: "no"}
 APPROVALS = {"set": "yes, a set of answers at once", "single": "yes, one answer at a time"}
 INTERRUPT = {"native": "native", "none": "no, only stop"}
+SKILLS = {"none": "no", "own": "yes", "provider": "the provider's"}
 USAGE = {"none": "none", "tokens": "tokens", "tokens_cost": "tokens and cost"}
 AMBIGUOUS = {
     "key": "looked up by its key; sent again only if it never arrived",
@@ -183,6 +184,9 @@ def facts(found: Capabilities) -> list[str]:
         APPROVALS[found.answers] if found.approvals else "no",
         YES_NO[found.custom_tools],
         YES_NO[found.client_tools],
+        YES_NO[found.files],
+        YES_NO[found.repositories],
+        SKILLS[found.skills],
         YES_NO[found.deltas],
         INTERRUPT[found.interrupt],
         USAGE[found.usage],

@@ -18,6 +18,7 @@ from protocol.fields import MAX_INT32, Time
 from protocol.timestamps import to_rfc3339
 from store.repositories import agents
 from store.repositories.runtimes import choose_runtime
+from store.repositories.session_resources import check_skills
 
 router = APIRouter(prefix="/v1/agents", tags=["Agents"], route_class=JsonRoute)
 
@@ -42,10 +43,14 @@ def resolve_runtime(db: Connection, state: AppState, workspace_id: str, definiti
     Raises:
         InvalidRequestError: there is no such runtime, or it cannot do what the definition asks for.
         CapabilitiesUnknownError: what it can do must be read first.
+        NotFoundError: it names a skill that the workspace does not have.
     """
     asked: Json | None = definition["runtime"]
     runtime = choose_runtime(db, workspace_id, asked["alias"] if asked else None)
-    check_capabilities(definition, runtime["kind"], state.adapters.known_capabilities(runtime))
+    capabilities = state.adapters.known_capabilities(runtime)
+    check_capabilities(definition, runtime["kind"], capabilities)
+    if definition["skills"] and capabilities.skills == "own":
+        check_skills(db, workspace_id, definition["skills"])
     chosen = asked or {"alias": runtime["alias"], "native_agent_id": None, "options": {}, "fallbacks": []}
     return {**definition, "runtime": chosen}
 

@@ -19,6 +19,7 @@ from api.pages import PageDep, decode_cursor, encode_cursor
 from api.resends import AttemptDep, Done, answer_once, answer_repeatable
 from api.session_creation import make_session
 from api.session_filters import Order, SessionListDep, read_page
+from api.session_resources import with_resources
 from api.wakes import announce, follow
 from protocol.session_answer import session_answer, turn_answer
 from protocol.sessions import Session, SessionCreateParams, SessionPage, SessionUpdateParams, StoppedSession, TurnPage
@@ -47,6 +48,11 @@ def _shown(settings: Settings, row: Mapping[str, Any] | RowMapping) -> Json:
     return session_answer(dict(row), f"{ui}/namespaces/{_namespace()}/workflows")
 
 
+def _read_session(db: Connection, workspace_id: str, session_id: str) -> Json:
+    (row,) = with_resources(db, [sessions.get_session(db, workspace_id, session_id)])
+    return row
+
+
 @router.post("", response_model=Session)
 async def create_session(
     params: SessionCreateParams, attempt: AttemptDep, state: StateDep, caller: CallerDep
@@ -57,7 +63,7 @@ async def create_session(
     def store_session(db: Connection) -> Done[tuple[str, Accepted]]:
         created = make_session(db, state, caller.workspace_id, params, events)
         session, accepted = created.session, created.accepted
-        body = _shown(state.settings, {**session.row, "waiting": len(events)})
+        body = _shown(state.settings, {**session.row, "waiting": len(events), "resources": created.resources})
         return Done(body, session.id, (session.id, accepted) if accepted else None)
 
     body, effect = await answer_once(state, attempt, store_session)
@@ -77,7 +83,7 @@ async def list_sessions(state: StateDep, caller: CallerDep, asked: SessionListDe
 @router.get("/{session_id}", response_model=Session)
 async def retrieve_session(session_id: str, state: StateDep, caller: CallerDep) -> Response:
     """Retrieve a session."""
-    row = await state.store.read(partial(sessions.get_session, workspace_id=caller.workspace_id, session_id=session_id))
+    row = await state.store.read(partial(_read_session, workspace_id=caller.workspace_id, session_id=session_id))
     return answer(_shown(state.settings, row))
 
 
@@ -94,7 +100,7 @@ async def update_session(
                 check_capabilities(definition, runtime["kind"], state.adapters.known_capabilities(runtime))
 
         last_seq = sessions.update_session(db, caller.workspace_id, session_id, params, check_agent)
-        row = sessions.get_session(db, caller.workspace_id, session_id)
+        row = _read_session(db, caller.workspace_id, session_id)
         return Done(_shown(state.settings, row), session_id, last_seq)
 
     body, last_seq = await answer_once(state, attempt, update)
@@ -109,7 +115,7 @@ async def archive_session(session_id: str, attempt: AttemptDep, state: StateDep,
 
     def archive(db: Connection) -> Done[Ending]:
         ending = endings.archive(db, session_id, caller.workspace_id)
-        row = sessions.get_session(db, caller.workspace_id, session_id)
+        row = _read_session(db, caller.workspace_id, session_id)
         return Done(_shown(state.settings, row), session_id, ending)
 
     body, ending = await answer_once(state, attempt, archive)
@@ -147,9 +153,9 @@ async def stop_session(session_id: str, attempt: AttemptDep, state: StateDep, ca
     return answer(await answer_repeatable(state, attempt, stop))
 
 
-async def _ended(state: AppState, workspace_id: str, session_id: str) -> RowMapping:
+async def _ended(state: AppState, workspace_id: str, session_id: str) -> Json:
     """Return the session once it has ended, or as it is after 10 s or when this process is told to end."""
-    read = partial(sessions.get_session, workspace_id=workspace_id, session_id=session_id)
+    read = partial(_read_session, workspace_id=workspace_id, session_id=session_id)
     give_up = time.monotonic() + _STOP_WAIT_S
     while True:
         row = await state.store.read(read)

@@ -57,6 +57,7 @@ class ClaudeManagedAgentsRuntime(Runtime):
         approvals=True,
         answers="set",
         custom_tools=True,
+        skills="provider",
         usage="tokens",
         outlives_worker=True,
         system_messages=True,

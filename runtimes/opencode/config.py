@@ -88,13 +88,12 @@ def check_supported(agent: Agent) -> None:
     """Refuse what an agent has and OpenCode cannot be given through its API.
 
     Raises:
-        UnsupportedCapabilityError: it has custom tools, MCP servers or skills.
+        UnsupportedCapabilityError: it has custom tools or MCP servers.
     """
     if any(tool.get("type") == "custom" for tool in agent.definition.get("tools") or []):
         raise UnsupportedCapabilityError(KIND, "custom_tools")
-    for name in ("mcp_servers", "skills"):
-        if agent.definition.get(name):
-            raise UnsupportedCapabilityError(KIND, name)
+    if agent.definition.get("mcp_servers"):
+        raise UnsupportedCapabilityError(KIND, "mcp_servers")
 
 
 def _action(config: Json, default: Json) -> Action:
@@ -128,4 +127,6 @@ def permission_rules(agent: Agent) -> list[Json]:
         # OpenCode's own guards: leaving the session's folder, and repeating one call without end.
         guards = ("external_directory", "doom_loop")
         rules += [{"permission": guard, "pattern": "*", "action": "ask"} for guard in guards]
+    if agent.definition.get("skills"):
+        rules.append({"permission": "skill", "pattern": "*", "action": "allow"})
     return [{"permission": "*", "pattern": "*", "action": "deny"}, *rules, question]

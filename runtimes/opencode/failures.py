@@ -3,7 +3,7 @@
 import httpx2
 from pydantic import ValidationError
 
-from runtimes.base import Failure, UnsupportedCapabilityError
+from runtimes.base import ContentError, Failure, UnsupportedCapabilityError
 from runtimes.opencode.client import StatusError
 
 _UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -12,7 +12,7 @@ _RETRY_S = 2.0
 
 
 class WorkspaceError(Exception):
-    """A session's folder cannot be made."""
+    """A session's folder cannot be made, or not be given what belongs there."""
 
 
 def classify(error: Exception) -> Failure:
@@ -26,6 +26,8 @@ def classify(error: Exception) -> Failure:
         return Failure("retry", ambiguous, f"the connection to OpenCode broke ({type(error).__name__})", _RETRY_S)
     if isinstance(error, httpx2.SSEError):
         return Failure("retry", False, "OpenCode's event stream cannot be read", _RETRY_S)
+    if isinstance(error, ContentError):
+        return Failure("retry", False, str(error))
     if isinstance(error, TimeoutError):
         return Failure("retry", True, "OpenCode did not acknowledge in time", _RETRY_S)
     if isinstance(error, WorkspaceError | UnsupportedCapabilityError):

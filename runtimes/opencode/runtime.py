@@ -24,6 +24,7 @@ from runtimes.base import (
     Json,
     Message,
     NativeEvent,
+    Resource,
     Runtime,
     Send,
     Session,
@@ -47,6 +48,7 @@ from runtimes.opencode.config import (
 from runtimes.opencode.natives import TurnReader
 from runtimes.opencode.translate import translate
 from runtimes.opencode.watch import TurnWatch
+from runtimes.opencode.workspace import Workspace, told_mounts
 
 _SESSION_ID = re.compile(r"^[A-Za-z0-9_-]+$")
 _LOW_BITS = (1 << 48) - 1
@@ -99,6 +101,9 @@ class OpenCodeRuntime(Runtime):
         answers="single",
         custom_tools=False,
         usage="tokens_cost",
+        files=True,
+        repositories=True,
+        skills="own",
         outlives_worker=True,
         host_bound=False,
         system_messages=False,
@@ -108,6 +113,9 @@ class OpenCodeRuntime(Runtime):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.options = OpenCodeOptions.model_validate(connection.options)
+        if not self.options.local_workspaces:
+            apart = {"files": False, "repositories": False, "skills": "none"}
+            self.capabilities = self.capabilities.model_copy(update=apart)
         password = connection.credential.get_secret_value() if connection.credential else None
         self._client = OpenCodeClient(connection.base_url, self.options.username, password)
 
@@ -155,6 +163,15 @@ class OpenCodeRuntime(Runtime):
         created = f"{(made['time']['created'] << 12) & _LOW_BITS:012x}"
         return {"session_id": made["id"], "directory": folder, "created": created}
 
+    async def lay(self, session: Session, resources: Sequence[Resource]) -> None:
+        if not self.options.local_workspaces:
+            raise UnsupportedCapabilityError(KIND, "files")
+        directory, _ = self._place(session)
+        await Workspace(pathlib.Path(directory)).lay(resources)
+        if any(resource.type == "skill" for resource in resources):
+            # OpenCode looks for skills once for each folder it has in memory.
+            await self._client.dispose(directory)
+
     @staticmethod
     def _place(session: Session) -> tuple[str, str]:
         return session.native["directory"], session.native["session_id"]
@@ -174,8 +191,9 @@ class OpenCodeRuntime(Runtime):
             body["model"] = {"providerID": model[0], "modelID": model[1]}
         if agent.native_id is not None:
             body["agent"] = agent.native_id
-        elif agent.definition.get("system"):
-            body["system"] = agent.definition["system"]
+        else:
+            system = [text for text in (agent.definition.get("system"), told_mounts(session.mounts)) if text]
+            body |= {"system": "\n\n".join(system)} if system else {}
         await self._client.prompt(*self._place(session), body, send.timeout_s)
         return {"message_id": message}
 

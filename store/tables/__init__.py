@@ -25,6 +25,7 @@ from store.tables.engine import (
     vendor_events,
 )
 from store.tables.events import EventRow, events
+from store.tables.files import BlobRow, FileRow, blobs, files
 from store.tables.memory_stores import (
     MemoryRow,
     MemoryStoreRow,
@@ -35,7 +36,9 @@ from store.tables.memory_stores import (
 )
 from store.tables.requests import StoredAnswerRow, stored_answers
 from store.tables.runtimes import NativeAgentRow, RuntimeRow, native_agents, runtimes
+from store.tables.session_resources import SessionResourceRow, session_resources
 from store.tables.sessions import SessionRow, sessions
+from store.tables.skills import SkillRow, SkillVersionRow, skill_versions, skills
 from store.tables.user_profiles import UserProfileRow, user_profiles
 from store.tables.vaults import CredentialRow, VaultRow, credentials, vaults
 from store.tables.webhooks import WebhookRow, webhooks
@@ -48,12 +51,14 @@ __all__ = [
     "AgentVersionRow",
     "ApiKeyRow",
     "AskRow",
+    "BlobRow",
     "CredentialRow",
     "DeploymentRow",
     "DeploymentRunRow",
     "EnvironmentRow",
     "EnvironmentWorkRow",
     "EventRow",
+    "FileRow",
     "InputRow",
     "IntentRow",
     "LeaseRow",
@@ -63,7 +68,10 @@ __all__ = [
     "NativeAgentRow",
     "OrphanRow",
     "RuntimeRow",
+    "SessionResourceRow",
     "SessionRow",
+    "SkillRow",
+    "SkillVersionRow",
     "StoredAnswerRow",
     "TurnRow",
     "UserProfileRow",
@@ -75,12 +83,14 @@ __all__ = [
     "agents",
     "api_keys",
     "asks",
+    "blobs",
     "credentials",
     "deployment_runs",
     "deployments",
     "environment_work",
     "environments",
     "events",
+    "files",
     "inputs",
     "intents",
     "leases",
@@ -90,7 +100,10 @@ __all__ = [
     "native_agents",
     "orphans",
     "runtimes",
+    "session_resources",
     "sessions",
+    "skill_versions",
+    "skills",
     "stored_answers",
     "turns",
     "user_profiles",

@@ -40,7 +40,13 @@ def stub_kind(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def settings(tmp_path: pathlib.Path, database_url: str) -> Settings:
-    return Settings(state_dir=tmp_path, database_url=database_url, max_body_bytes=200_000)
+    return Settings(
+        state_dir=tmp_path,
+        database_url=database_url,
+        max_body_bytes=200_000,
+        max_file_bytes=1_000_000,
+        max_skill_bytes=100_000,
+    )
 
 
 class KeptStore(Store):

@@ -24,6 +24,7 @@ from runtimes.capabilities import Capabilities
 class StubOptions(RuntimeOptions):
     answer: Literal["ok", "refused", "raises", "hangs"] = "ok"
     capable: bool = False
+    lays: bool = False
 
 
 class StubRuntime(Runtime):
@@ -37,7 +38,11 @@ class StubRuntime(Runtime):
             raise RuntimeError("no such address")
         self.options = StubOptions(**connection.options)
         if self.options.capable:
-            self.capabilities = self.capabilities.model_copy(update={"custom_tools": True, "approvals": True})
+            able = {"custom_tools": True, "approvals": True, "skills": "provider"}
+            self.capabilities = self.capabilities.model_copy(update=able)
+        if self.options.lays:
+            able = {"files": True, "repositories": True, "skills": "own"}
+            self.capabilities = self.capabilities.model_copy(update=able)
 
     async def check(self) -> Health:
         if self.options.answer == "raises":

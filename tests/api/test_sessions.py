@@ -124,7 +124,6 @@ BAD_CREATIONS: list[tuple[Json, str]] = [
     ({"agent": "A", "metadata": {"k": "v" * 513}}, "metadata"),
     ({"agent": "A", "metadata": {"k": 1}}, "metadata"),
     ({"agent": "A", "vault_ids": ["vlt_1"]}, "`vault_ids`: not offered"),
-    ({"agent": "A", "resources": [{"type": "file", "file_id": "f"}]}, "`resources`: not offered"),
     ({"agent": "A", "budget": {"type": "limit"}}, "`budget`: not offered"),
     ({"agent": "A", "initial_events": [message("x")] * 51}, "initial_events"),
     ({"agent": "A", "initial_events": [{"type": "user.define_outcome"}]}, "outcomes are not offered"),

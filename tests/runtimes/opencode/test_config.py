@@ -58,7 +58,6 @@ def test_native_agent_keeps_its_own_rules() -> None:
     [
         ({"tools": [{"type": "custom", "name": "x"}]}, "custom_tools"),
         ({"mcp_servers": [{"name": "x"}]}, "mcp_servers"),
-        ({"skills": [{"skill_id": "x"}]}, "skills"),
     ],
 )
 def test_what_cannot_be_given_is_refused(definition: Json, capability: str) -> None:
