@@ -1,4 +1,4 @@
-"""Turns a request of the tests into one that can be answered: live ids for made-up ones, and nothing else that counts."""
+"""Turns a request of the tests into one that can be answered: it has live ids instead of made-up ones."""
 
 import json
 import tomllib

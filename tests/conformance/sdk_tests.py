@@ -26,12 +26,13 @@ _RESOURCES = (
     "beta/test_user_profiles.py", "beta/test_vaults.py", "beta/tunnels", "beta/user_profiles", "beta/vaults", "skills",
     "test_files.py", "test_models.py", "test_skills.py", "test_user_profiles.py", "user_profiles",
 )  # fmt: skip
-"""The control plane's part of `tests/api_resources`: the rest is the Messages API and an organization's administration."""
+"""The control plane's part of `tests/api_resources`; the rest is the Messages API and administration."""
 
 
 def locked_hashes(package: str, pinned: str, lock: str) -> set[str]:
     """Return the SHA-256 hashes that a lock names for a version of a package."""
-    found = re.search(rf"^{re.escape(package)}=={re.escape(pinned)} \\\n((?: +--hash=sha256:\w+(?: \\)?\n)+)", lock, re.M)
+    entry = rf"^{re.escape(package)}=={re.escape(pinned)} \\\n((?: +--hash=sha256:\w+(?: \\)?\n)+)"
+    found = re.search(entry, lock, re.MULTILINE)
     return set(re.findall(r"sha256:(\w+)", found[1])) if found else set()
 
 
@@ -74,8 +75,9 @@ def _check(archive: Path, installed: str) -> None:
 
 def command(select: str | None = None) -> list[str]:
     """Return the command that runs them, of which `select` chooses as pytest's `-k` does."""
-    options = ["--noconftest", "-p", "sdk_clients", "-p", "no:cacheprovider", "-o", "addopts=", "--timeout", f"{TIMEOUT_S}"]
-    options += ["-q", "--tb=short", "--no-header", "--no-summary"] + (["-k", select] if select else [])
+    options = ["--noconftest", "-p", "sdk_clients", "-p", "no:cacheprovider", "-o", "addopts="]
+    options += ["--timeout", f"{TIMEOUT_S}", "-q", "--tb=line", "--no-header", "--no-summary"]
+    options += ["-k", select] if select else []
     return [sys.executable, "-m", "pytest", *options, *(f"tests/api_resources/{name}" for name in _RESOURCES)]
 
 

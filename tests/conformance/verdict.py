@@ -97,7 +97,7 @@ def _count(
     if outcome == "passed":
         verdict.passed += bool(exchanges)
         if entry is not None:
-            verdict.complaints.append(f"exceptions.toml: `{entry.tests}` covers {test}, which passes: remove or narrow it")
+            verdict.complaints.append(f"exceptions.toml: `{entry.tests}` covers {test}, which passes: narrow it")
     elif entry is None:
         verdict.failures.append((test, reason))
     elif entry.answered(exchanges):
