@@ -8,9 +8,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import uvicorn
@@ -59,11 +58,9 @@ async def run(source: Path, folder: Path, options: argparse.Namespace) -> Verdic
                 environment = sdk_tests.environment(url, stack.key, results)
                 command = sdk_tests.command(options.select)
                 process = await asyncio.create_subprocess_exec(*command, cwd=source, env=environment)
-                try:
-                    code = await process.wait()
-                except asyncio.CancelledError:
-                    process.terminate()
-                    raise
+                # Whoever ends the run early still sees what came of it until then.
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.terminate)
+                code = await process.wait()
     whole = options.select is None
     verdict = judge(sdk_tests.read_results(results), front.seen, read_exceptions(), whole=whole)
     if code not in (0, 1):  # 1: some tests failed
@@ -72,13 +69,6 @@ async def run(source: Path, folder: Path, options: argparse.Namespace) -> Verdic
         for _, name, value in sorted(placeholders.unused):
             verdict.complaints.append(f"placeholders.toml: no test sends {name}={value}: remove it")
     return verdict
-
-
-async def _ended_in_order(running: Coroutine[Any, Any, Verdict]) -> Verdict:
-    """Let a SIGTERM stop what was started, as Ctrl-C does."""
-    task = asyncio.create_task(running)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
 
 
 def show(verdict: Verdict) -> None:
@@ -103,7 +93,7 @@ def main() -> int:
     source = sdk_tests.prepare()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="waystation-conformance-") as folder:
-        verdict = asyncio.run(_ended_in_order(run(source, Path(folder), options)))
+        verdict = asyncio.run(run(source, Path(folder), options))
     print(f"took {time.monotonic() - begun:.0f} s")
     show(verdict)
     return 0 if verdict.good else 1

@@ -54,7 +54,7 @@ class Front:
         query = scope["query_string"].decode()
         path, parameters = parse_target(f"{scope['path']}?{query}")
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        sent = Sent(scope["method"], path, parameters, headers, body)
+        sent = self._rewriter.in_workspace(Sent(scope["method"], path, parameters, headers, body))
         await self._answer(sent, receive, send)
 
     async def _answer(self, sent: Sent, receive: Receive, send: Send) -> None:

@@ -15,6 +15,8 @@ Maker = Callable[[Ids], Awaitable[str]]
 
 MODEL = "claude-opus-5-5"
 MESSAGE = {"type": "user.message", "content": [{"type": "text", "text": "Hello!"}]}
+SCRIPT = 'script: [{"tool": "read", "input": {"file_path": "note.txt"}}, {"say": "Done."}]'
+ASKS_FOR_A_TOOL = {"type": "user.message", "content": [{"type": "text", "text": SCRIPT}]}
 MCP_SERVER = "https://example-server.modelcontextprotocol.io/sse"
 SKILL = "---\nname: {name}\ndescription: An example.\n---\n\nExample data\n"
 DOWNLOADED = b'{"foo": "bar"}'
@@ -86,21 +88,30 @@ class Objects:
         """A self-hosted environment with work to do."""
         body = {"name": self._name("worksite"), "config": {"type": "self_hosted"}}
         made = await self._make("/v1/environments", body)
-        await self._session(environment_id=made, initial_events=[MESSAGE])
+        await self.further_work({"worksite": made})
         return made
 
-    async def work(self, ids: Ids) -> str:
-        """Work that nobody has taken; where there is none left, a further session makes some."""
-        for _ in range(2):
-            listed = await self.call("GET", f"/v1/environments/{ids['worksite']}/work")
-            waiting = [work["id"] for work in listed["data"] if work["state"] == "queued"]
-            if waiting:
-                return str(waiting[0])
-            await self._session(environment_id=ids["worksite"], initial_events=[MESSAGE])
-        raise UnpreparedError("a session in a self-hosted environment made no work")
+    async def handy_agent(self, _ids: Ids) -> str:
+        """An agent with tools that run in its environment."""
+        body = {"name": self._name("agent"), "model": MODEL, "tools": [{"type": "agent_toolset_20260401"}]}
+        return await self._make("/v1/agents", body)
 
     async def further_work(self, ids: Ids) -> str:
-        return await self._session(environment_id=ids["worksite"], initial_events=[MESSAGE])
+        """Work of a session of its own, whose agent waits for a tool that the environment is to run."""
+        agent = await self.shared("handy_agent")
+        session = await self._session(agent=agent, environment_id=ids["worksite"], initial_events=[ASKS_FOR_A_TOOL])
+        queue = f"/v1/environments/{ids['worksite']}/work"
+        give_up = time.monotonic() + _SETTLES_S
+        while time.monotonic() < give_up:
+            for work in (await self.call("GET", queue))["data"]:
+                if work["data"]["id"] == session:
+                    return str(work["id"])
+            await asyncio.sleep(0.05)
+        raise UnpreparedError(f"a session whose agent asked for a tool made no work within {_SETTLES_S:g} s")
+
+    async def work(self, ids: Ids) -> str:
+        """Work that nobody has taken."""
+        return await self.further_work(ids)
 
     async def taken_work(self, ids: Ids) -> str:
         """Work that was acknowledged and has shown no sign of life yet."""
@@ -250,7 +261,7 @@ class Objects:
         return await self._make("/v1/user_profiles", {"name": self._name("profile")})
 
     async def webhook(self, _ids: Ids) -> str:
-        body = {"url": f"https://example.com/{next(self._numbers)}", "enabled_events": ["session.status_idled"]}
+        body = {"url": f"https://example.com/{next(self._numbers)}", "enabled_events": ["external_key.failed"]}
         return await self._make("/v1/organizations/webhooks", body)
 
     async def model(self, _ids: Ids) -> str:

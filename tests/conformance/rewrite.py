@@ -73,12 +73,15 @@ class Rewriter:
         query = [(name, self._placeholders.of("query", name, value)) for name, value in sent.query]
         ids = await self._ids(sent.method, route, query)
         path = route.path(ids)
-        headers = dict(sent.headers)
-        if WORKSPACE in headers:
-            headers[WORKSPACE] = self._workspace_id
         query = await self._query_ids(path, query, ids)
-        body = await self._body(sent, route, ids)
-        return replace(sent, path=path, query=query, headers=headers, body=body)
+        if route.template in routes.PAGED:
+            query = await self._cursors(path, query)
+        return replace(sent, path=path, query=query, body=await self._body(sent, route, ids))
+
+    def in_workspace(self, sent: Sent) -> Sent:
+        """Return the request with the live workspace, where it names one."""
+        live = {WORKSPACE: self._workspace_id} if WORKSPACE in sent.headers else {}
+        return replace(sent, headers=sent.headers | live)
 
     async def _ids(self, method: str, route: routes.Route, query: list[tuple[str, str]]) -> Ids:
         if method != "GET":
@@ -106,7 +109,7 @@ class Rewriter:
             if maker is not None and maker not in ids:
                 ids[maker] = await self._objects.shared(maker)
             live += [(name, one) for one in (ids[maker].split(",") if maker else [value])]
-        return await self._cursors(path, live)
+        return live
 
     async def _cursors(self, path: str, query: list[tuple[str, str]]) -> list[tuple[str, str]]:
         made_up = {(name, name) for name in ("page", "after_id", "before_id")} & set(query)

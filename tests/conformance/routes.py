@@ -87,6 +87,9 @@ LISTS = {
 }
 """What a list holds: two are made before it is asked for, so that there is a second page."""
 
+PAGED = {*LISTS, "/v1/models", "/v1/sessions/{session}/threads"}
+"""Lists whose made-up cursors are replaced by live ones."""
+
 FILTERED = {
     "deployment_id": {"/v1/sessions": "deployed_session"},
     "scope_id": {"/v1/files": "scoped_file"},

@@ -54,6 +54,13 @@ def test_a_test_without_the_server_may_not_fail_either():
     assert verdict.failures == [("local", "E   boom")]
 
 
+def test_an_exception_is_only_of_tests_that_touch_the_server():
+    local = TEST.replace("test_method_list", "test_path_params_retrieve")
+    verdict = judge({TEST: FAILED, local: PASSED}, {TEST: [REFUSED]}, [ENTRY])
+    assert verdict.good
+    assert verdict.untouched == 1
+
+
 def test_nothing_run_is_not_good():
     assert not judge({}, {}, []).good
 
