@@ -15,7 +15,7 @@ COMPILE = env -u UV_FIND_LINKS -u UV_INDEX -u UV_DEFAULT_INDEX $(BIN)/uv --no-co
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-postgres test-migrations test-opencode test-schemathesis lint format migrate chaos bench smoke \
+.PHONY: help setup up test test-postgres test-migrations test-opencode test-schemathesis conformance lint format migrate chaos bench smoke \
 	install-opencode lock clean
 
 help: ## list the targets
@@ -41,6 +41,9 @@ test-opencode: $(READY) ## the tests that need `make install-opencode`
 
 test-schemathesis: $(READY) ## throw generated requests at every route of the API
 	$(BIN)/pytest -m schemathesis $(PYTEST_ARGS)
+
+conformance: $(READY) ## the official SDK's own tests against this server (ARGS="-k agents")
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 lint: $(READY) ## ruff, formatting, mypy --strict, import contracts
 	$(BIN)/ruff check .

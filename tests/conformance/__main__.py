@@ -51,7 +51,9 @@ async def run(source: Path, folder: Path, options: argparse.Namespace) -> Verdic
     stack = Stack(folder / "stack", options.database_url, allow_private_addresses="true")
     async with stack, stack.http() as maker:
         workspaces = (await maker.get("/v1/workspaces")).raise_for_status().json()["data"]
-        rewriter = Rewriter(Objects(maker), workspaces[0]["id"], placeholders)
+        objects = Objects(maker)
+        await objects.register_runtimes(stack.scripted.url)
+        rewriter = Rewriter(objects, workspaces[0]["id"], placeholders)
         async with httpx2.AsyncClient(base_url=stack.url, timeout=60.0) as server:
             front = Front(server, rewriter)
             async with serving(front) as url:

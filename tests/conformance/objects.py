@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,6 +23,9 @@ SKILL = "---\nname: {name}\ndescription: An example.\n---\n\nExample data\n"
 DOWNLOADED = b'{"foo": "bar"}'
 """What the tests that download a file expect it to hold."""
 _SETTLES_S = 10.0
+_LIVE_ID = re.compile(r"\b[a-z]+_[0-9a-z]{20,}")
+REMOTE = "remote"
+"""Alias of a runtime of a kind that takes files and repositories, at an address where nobody listens."""
 
 
 class UnpreparedError(Exception):
@@ -48,9 +52,17 @@ class Objects:
         """
         answer = await self._http.request(method, path, json=json, **sent)
         if not answer.is_success:
-            raise UnpreparedError(f"{method} {answer.url.path}: {answer.status_code} {answer.text[:300]}")
+            said = _LIVE_ID.sub("...", f"{answer.url.path}: {answer.status_code} {answer.text[:300]}")
+            raise UnpreparedError(f"{method} {said}")
         body: Json = answer.json()
         return body
+
+    async def register_runtimes(self, scripted_url: str) -> None:
+        """Register what agents get that name no runtime, and one that can do more than the scripted one."""
+        body = {"alias": "default", "kind": "scripted", "base_url": scripted_url}
+        await self.call("POST", "/v1/runtimes", body)
+        remote = {"kind": "claude_managed_agents", "base_url": "http://127.0.0.1:9", "credential": "none"}
+        await self.call("POST", "/v1/runtimes", {"alias": REMOTE, **remote})
 
     def maker(self, name: str) -> Maker:
         """Return the maker of that name."""
@@ -77,6 +89,10 @@ class Objects:
 
     async def agent(self, _ids: Ids) -> str:
         return await self._make("/v1/agents", {"name": self._name("agent"), "model": MODEL})
+
+    async def able_agent(self, _ids: Ids) -> str:
+        """An agent whose sessions take resources of every type."""
+        return await self._make("/v1/agents", {"name": self._name("agent"), "model": MODEL, "runtime": REMOTE})
 
     async def agent_version(self, ids: Ids) -> str:
         return await self._make(f"/v1/agents/{ids['agent']}", {"description": self._name("version")})
@@ -127,6 +143,10 @@ class Objects:
     async def session(self, _ids: Ids) -> str:
         return await self._session()
 
+    async def equipped_session(self, _ids: Ids) -> str:
+        """A session that takes resources of every type."""
+        return await self._session(agent=await self.shared("able_agent"))
+
     async def event(self, ids: Ids) -> str:
         sent = await self.call("POST", f"/v1/sessions/{ids['session']}/events", {"events": [MESSAGE]})
         return str(sent["data"][0]["id"])
@@ -149,13 +169,15 @@ class Objects:
 
     async def resource(self, ids: Ids) -> str:
         body = {"type": "file", "file_id": await self.file({}), "mount_path": f"/uploads/{next(self._numbers)}.json"}
-        return await self._make(f"/v1/sessions/{ids['session']}/resources", body)
+        return await self._make(f"/v1/sessions/{ids['equipped_session']}/resources", body)
 
     async def repository(self, ids: Ids) -> str:
         """A repository, the only kind of resource that can be updated; it comes with its session."""
         repository = {"type": "github_repository", "url": "https://github.com/example/example"}
-        ids["session"] = await self._session(resources=[repository | {"authorization_token": "ghp_first"}])
-        session = await self.call("GET", f"/v1/sessions/{ids['session']}")
+        resources = [repository | {"authorization_token": "ghp_first"}]
+        made = await self._session(agent=await self.shared("able_agent"), resources=resources)
+        ids["equipped_session"] = made
+        session = await self.call("GET", f"/v1/sessions/{made}")
         return str(session["resources"][0]["id"])
 
     async def thread(self, ids: Ids) -> str:
@@ -213,8 +235,8 @@ class Objects:
 
     async def scoped_file(self, ids: Ids) -> str:
         """A file in the scope of a session."""
-        session = await self._parent(ids, "session")
-        await self.resource({"session": session})
+        session = ids["session"] = await self._parent(ids, "equipped_session")
+        await self.resource({"equipped_session": session})
         files = await self.call("GET", "/v1/files", params={"scope_id": session})
         if not files["data"]:
             raise UnpreparedError("a session with a file has no file in its scope")

@@ -132,6 +132,8 @@ class Rewriter:
         if not sent.body:
             return sent.body
         body = json.loads(sent.body)
+        if body.get("resources"):
+            ids["agent"] = await self._objects.shared("able_agent")
         live = await self._live("", body, ids)
         await self._make_free(sent.path, route.template, live)
         return sent.body if live == body else json.dumps(live).encode()

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 PATHS = (
-    "POST /v1/sessions/{session}/resources/{repository}",
+    "POST /v1/sessions/{equipped_session}/resources/{repository}",
     "POST /v1/vaults/{vault}/credentials/{oauth_credential}",
     "/v1/agents/{agent}",
     "/v1/agents/{agent}/archive",
@@ -40,8 +40,8 @@ PATHS = (
     "/v1/sessions/{session}/archive",
     "/v1/sessions/{session}/events",
     "/v1/sessions/{session}/events/stream",
-    "/v1/sessions/{session}/resources",
-    "/v1/sessions/{session}/resources/{resource}",
+    "/v1/sessions/{equipped_session}/resources",
+    "/v1/sessions/{equipped_session}/resources/{resource}",
     "/v1/sessions/{session}/threads",
     "/v1/sessions/{session}/threads/{thread}",
     "/v1/sessions/{session}/threads/{thread}/archive",
@@ -77,7 +77,7 @@ LISTS = {
     "/v1/organizations/webhooks": "webhook",
     "/v1/sessions": "session",
     "/v1/sessions/{session}/events": "event",
-    "/v1/sessions/{session}/resources": "resource",
+    "/v1/sessions/{equipped_session}/resources": "resource",
     "/v1/sessions/{session}/threads/{thread}/events": "event",
     "/v1/skills": "skill",
     "/v1/skills/{skill}/versions": "skill_version",
