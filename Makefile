@@ -15,8 +15,8 @@ COMPILE = env -u UV_FIND_LINKS -u UV_INDEX -u UV_DEFAULT_INDEX $(BIN)/uv --no-co
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-postgres test-migrations test-opencode test-schemathesis conformance lint format migrate chaos bench smoke \
-	install-opencode lock clean
+.PHONY: help setup up test test-postgres test-migrations test-opencode test-schemathesis conformance lint format migrate chaos bench \
+	smoke install-opencode lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

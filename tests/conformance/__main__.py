@@ -52,7 +52,7 @@ async def run(source: Path, folder: Path, options: argparse.Namespace) -> Verdic
     async with stack, stack.http() as maker:
         workspaces = (await maker.get("/v1/workspaces")).raise_for_status().json()["data"]
         objects = Objects(maker)
-        await objects.register_runtimes(stack.scripted.url)
+        await objects.register_runtimes(stack.scripted.url, str(folder / "workspaces"))
         rewriter = Rewriter(objects, workspaces[0]["id"], placeholders)
         async with httpx2.AsyncClient(base_url=stack.url, timeout=60.0) as server:
             front = Front(server, rewriter)

@@ -57,11 +57,12 @@ class Objects:
         body: Json = answer.json()
         return body
 
-    async def register_runtimes(self, scripted_url: str) -> None:
+    async def register_runtimes(self, scripted_url: str, workspaces: str) -> None:
         """Register what agents get that name no runtime, and one that can do more than the scripted one."""
         body = {"alias": "default", "kind": "scripted", "base_url": scripted_url}
         await self.call("POST", "/v1/runtimes", body)
-        remote = {"kind": "claude_managed_agents", "base_url": "http://127.0.0.1:9", "credential": "none"}
+        options = {"workspaces_root": workspaces}
+        remote = {"kind": "opencode", "base_url": "http://127.0.0.1:9", "credential": "none", "options": options}
         await self.call("POST", "/v1/runtimes", {"alias": REMOTE, **remote})
 
     def maker(self, name: str) -> Maker:
@@ -92,7 +93,9 @@ class Objects:
 
     async def able_agent(self, _ids: Ids) -> str:
         """An agent whose sessions take resources of every type."""
-        return await self._make("/v1/agents", {"name": self._name("agent"), "model": MODEL, "runtime": REMOTE})
+        return await self._make(
+            "/v1/agents", {"name": self._name("agent"), "model": "provider/model", "runtime": REMOTE}
+        )
 
     async def agent_version(self, ids: Ids) -> str:
         return await self._make(f"/v1/agents/{ids['agent']}", {"description": self._name("version")})
