@@ -61,7 +61,7 @@ class Objects:
         """Register what agents get that name no runtime, and one that can do more than the scripted one."""
         body = {"alias": "default", "kind": "scripted", "base_url": scripted_url}
         await self.call("POST", "/v1/runtimes", body)
-        options = {"workspaces_root": workspaces}
+        options = {"workspaces_root": workspaces, "local_workspaces": True}
         remote = {"kind": "opencode", "base_url": "http://127.0.0.1:9", "credential": "none", "options": options}
         await self.call("POST", "/v1/runtimes", {"alias": REMOTE, **remote})
 
