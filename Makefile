@@ -15,8 +15,8 @@ COMPILE = env -u UV_FIND_LINKS -u UV_INDEX -u UV_DEFAULT_INDEX $(BIN)/uv --no-co
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test test-postgres test-migrations test-opencode test-clients test-schemathesis lint format migrate chaos \
-	bench smoke install-opencode install-clients lock clean
+.PHONY: help setup up test test-postgres test-migrations test-opencode test-clients test-schemathesis conformance lint format migrate \
+	chaos bench smoke install-opencode install-clients lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-clients: $(READY) ## the older SDKs, which need `make install-clients`
 
 test-schemathesis: $(READY) ## throw generated requests at every route of the API
 	$(BIN)/pytest -m schemathesis $(PYTEST_ARGS)
+
+conformance: $(READY) ## the official SDK's own tests against this server (ARGS="-k agents")
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 lint: $(READY) ## ruff, formatting, mypy --strict, import contracts
 	$(BIN)/ruff check .
