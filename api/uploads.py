@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any, BinaryIO, Final, TypeVar, cast
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from sqlalchemy import Connection
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.body import Uploads
 from api.deps import AppState
@@ -86,6 +87,17 @@ class Form:
             raise InvalidRequestError(f"`{self._items[0][0][:64]}`: unknown field; remove it")
 
 
+class _Parser(MultiPartParser):
+    """Takes a part `file` for a file, too, when it has no name: so the SDKs send plain bytes."""
+
+    def on_headers_finished(self) -> None:
+        disposition = self._current_part.content_disposition or b""
+        _, options = parse_options_header(disposition)
+        if options.get(b"name") == b"file" and b"filename" not in options:
+            self._current_part.content_disposition = disposition + b'; filename=""'
+        super().on_headers_finished()
+
+
 @asynccontextmanager
 async def form_of(request: Request, *, max_files: int) -> AsyncIterator[Form]:
     """Read a form; its files are gone afterwards.
@@ -96,12 +108,14 @@ async def form_of(request: Request, *, max_files: int) -> AsyncIterator[Form]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise InvalidRequestError("the body must be a form, sent with `content-type: multipart/form-data`")
-    try:
-        form = await request.form(max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
-    except HTTPException as error:
-        if error.status_code != InvalidRequestError.status:
-            raise
-        raise InvalidRequestError(f"the form cannot be read: {error.detail}") from error
+    async with contextlib.aclosing(request.stream()) as stream:
+        parser = _Parser(
+            request.headers, stream, max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
+        )
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            raise InvalidRequestError(f"the form cannot be read: {error.message}") from error
     async with contextlib.AsyncExitStack() as closing:
         closing.push_async_callback(form.close)
         yield Form(form.multi_items())

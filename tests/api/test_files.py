@@ -167,10 +167,14 @@ def _form(parts: list[tuple[str, str | None, bytes]]) -> bytes:
     return lines + b"--b--\r\n"
 
 
+async def test_plain_bytes_get_a_name(sdk: anthropic.AsyncAnthropic) -> None:
+    file = await sdk.beta.files.upload(file=b"\xff\x00\xe9")
+    assert (file.filename.startswith("unnamed"), file.size_bytes) == (True, 3)
+
+
 _FILE = ('form-data; name="file"; filename="a.txt"', "text/plain", b"x")
 REFUSED: list[tuple[str, list[tuple[str, str | None, bytes]], str]] = [
     ("no file", [('form-data; name="other"', None, b"x")], "`file`: required"),
-    ("file is a field", [('form-data; name="file"', None, b"x")], "filename"),
     ("two files", [_FILE, _FILE], "one file"),
     ("unknown field", [_FILE, ('form-data; name="purpose"', None, b"x")], "unknown field"),
     ("NUL in the name", [('form-data; name="file"; filename="a\0b"', "text/plain", b"x")], "control"),
