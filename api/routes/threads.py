@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping
 from api.auth import CallerDep
 from api.body import JsonRoute
 from api.deps import StateDep, answer
+from api.errors import ErrorEnvelope
 from api.pages import decode_cursor
 from api.routes.events import EventPage
 from api.routes.stream import DeltasDep, TailsDep
@@ -47,7 +48,7 @@ PrimaryDep = Annotated[str, Depends(_primary)]
 
 
 def _shown(row: RowMapping) -> Json:
-    return thread_answer(session_answer(dict(row), ""), row)
+    return thread_answer(session_answer({**row, "resources": []}, ""), row)
 
 
 @router.get("", response_model=ThreadPage)
@@ -74,7 +75,7 @@ async def retrieve_thread(session_id: PrimaryDep, state: StateDep, caller: Calle
     return answer(_shown(row))
 
 
-@router.post("/{thread_id}/archive", response_model=Thread)
+@router.post("/{thread_id}/archive", status_code=400, response_model=ErrorEnvelope)
 async def archive_thread(session_id: PrimaryDep, state: StateDep, caller: CallerDep) -> Response:
     """Refused: a primary thread ends with its session."""
     await state.store.read(partial(check_session, workspace_id=caller.workspace_id, session_id=session_id))

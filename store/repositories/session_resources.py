@@ -134,10 +134,10 @@ def list_resources(
 
 
 def resources_of(db: Connection, session_ids: Sequence[str]) -> Mapping[str, list[RowMapping]]:
-    """Return the resources of several sessions, by session."""
+    """Return the resources of several sessions, by session, oldest first."""
     found: dict[str, list[RowMapping]] = {session_id: [] for session_id in session_ids}
-    statement = _SEEN.where(_rows.session_id.in_(session_ids)).order_by(_rows.created_at, _rows.id)
-    for row in db.execute(statement).mappings() if session_ids else ():
+    rows = db.execute(_SEEN.where(_rows.session_id.in_(session_ids))).mappings().all() if session_ids else []
+    for row in sorted(rows, key=lambda row: (row["created_at"], row["id"])):
         found[row["session_id"]].append(row)
     return found
 

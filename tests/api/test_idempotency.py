@@ -37,7 +37,7 @@ def test_every_change_is_answered_once() -> None:
         route
         for router in ROUTERS
         for route in router.routes
-        if isinstance(route, APIRoute) and route.methods & {"POST", "DELETE"}
+        if isinstance(route, APIRoute) and route.methods & {"POST", "DELETE"} and route.status_code != 400  # refused
     ]
     assert len(changing) > 15
     assert [route.path for route in changing if not {attempt_of, upload_attempt} & set(_calls(route.dependant))] == []

@@ -200,4 +200,4 @@ async def test_kinds_are_listed(http: httpx2.AsyncClient) -> None:
     assert list(kinds) == sorted(kinds)
     assert kinds["stub"]["capabilities"]["custom_tools"] is False
     assert kinds["stub"]["hint"] == "only for tests"
-    assert kinds["stub"]["options"]["properties"].keys() == {"answer", "capable"}
+    assert kinds["stub"]["options"]["properties"].keys() == {"answer", "capable", "lays"}
