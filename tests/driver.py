@@ -85,9 +85,8 @@ class Driver:
 
 
 async def environment(client: anthropic.AsyncAnthropic) -> str:
-    """Return the default environment, which every workspace has."""
-    environments = await client.beta.environments.list()
-    return environments.data[0].id
+    """Return the default environment, which every workspace has, and which is the oldest."""
+    return [environment.id async for environment in client.beta.environments.list()][-1]
 
 
 def script(*steps: Json) -> str:
