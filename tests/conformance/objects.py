@@ -151,8 +151,15 @@ class Objects:
         return await self._session(agent=await self.shared("able_agent"))
 
     async def event(self, ids: Ids) -> str:
-        sent = await self.call("POST", f"/v1/sessions/{ids['session']}/events", {"events": [MESSAGE]})
-        return str(sent["data"][0]["id"])
+        """A message that was processed: one that is queued was not created yet, as far as `created_at` goes."""
+        path = f"/v1/sessions/{ids['session']}/events"
+        made = str((await self.call("POST", path, {"events": [MESSAGE]}))["data"][0]["id"])
+        give_up = time.monotonic() + _SETTLES_S
+        while made not in [event["id"] for event in (await self.call("GET", path))["data"] if event["processed_at"]]:
+            if time.monotonic() > give_up:
+                raise UnpreparedError(f"event {made} is not processed after {_SETTLES_S:g} s")
+            await asyncio.sleep(0.05)
+        return made
 
     async def deployed_session(self, ids: Ids) -> str:
         """A session of a deployment, with a memory store, at rest."""
