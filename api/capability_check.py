@@ -15,6 +15,8 @@ def check_capabilities(definition: dict[str, Any], runtime_kind: str, capabiliti
     Raises:
         InvalidRequestError: names the field and the capability that is missing.
     """
+    if definition["mcp_servers"] and not capabilities.mcp_servers:
+        raise _unsupported("mcp_servers.0", "an MCP server", runtime_kind, "mcp_servers")
     _check_skills(definition["skills"], runtime_kind, capabilities)
     for index, tool in enumerate(definition["tools"]):
         if tool["type"] == "custom":

@@ -29,6 +29,8 @@ class Capabilities(BaseModel):
     answers: Literal["set", "single"] = "set"
     """Whether all answers to one set of asks go in one call, or each in its own."""
     custom_tools: bool = False
+    mcp_servers: bool = False
+    """Whether an agent's MCP servers, with their tools and policies, reach the runtime."""
     client_tools: bool = False
     """Whether built-in tools can be left to the client: needed by sessions in a self-hosted environment."""
     files: bool = False

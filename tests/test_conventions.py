@@ -183,6 +183,7 @@ def facts(found: Capabilities) -> list[str]:
     return [
         APPROVALS[found.answers] if found.approvals else "no",
         YES_NO[found.custom_tools],
+        YES_NO[found.mcp_servers],
         YES_NO[found.client_tools],
         YES_NO[found.files],
         YES_NO[found.repositories],

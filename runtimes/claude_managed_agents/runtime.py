@@ -57,6 +57,7 @@ class ClaudeManagedAgentsRuntime(Runtime):
         approvals=True,
         answers="set",
         custom_tools=True,
+        mcp_servers=True,
         skills="provider",
         usage="tokens",
         outlives_worker=True,

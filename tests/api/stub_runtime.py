@@ -38,7 +38,7 @@ class StubRuntime(Runtime):
             raise RuntimeError("no such address")
         self.options = StubOptions(**connection.options)
         if self.options.capable:
-            able = {"custom_tools": True, "approvals": True, "skills": "provider"}
+            able = {"custom_tools": True, "approvals": True, "mcp_servers": True, "skills": "provider"}
             self.capabilities = self.capabilities.model_copy(update=able)
         if self.options.lays:
             able = {"files": True, "repositories": True, "skills": "own"}

@@ -253,3 +253,11 @@ async def test_missing_capability_is_named(http: httpx2.AsyncClient, tools: list
     assert error["details"] == {"error_code": "unsupported_capability"}
     allowed = [{"type": "agent_toolset_20260401"}]
     assert (await http.post("/v1/agents", json={**body, "tools": allowed})).status_code == 200
+
+
+async def test_mcp_servers_need_a_runtime_that_takes_them(http: httpx2.AsyncClient) -> None:
+    await _register(http, "weak")
+    servers = {"mcp_servers": [MCP], "tools": [{"type": "mcp_toolset", "mcp_server_name": MCP["name"]}]}
+    answer = await http.post("/v1/agents", json={"name": "n", "model": "m", "runtime": "weak", **servers})
+    assert (answer.status_code, "`mcp_servers`" in answer.json()["error"]["message"]) == (400, True)
+    assert answer.json()["error"]["details"] == {"error_code": "unsupported_capability"}
