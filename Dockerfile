@@ -8,6 +8,8 @@ RUN python -m venv /opt/waystation \
  && uv pip sync --no-cache --require-hashes --compile-bytecode --python /opt/waystation/bin/python /build/runtime.txt
 
 FROM python:${PYTHON}-slim-bookworm
+# Workers clone the repositories of sessions.
+RUN apt-get update && apt-get install --yes --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /var/lib/waystation --create-home waystation
 COPY --from=build /opt/waystation /opt/waystation
 COPY . /srv/waystation

@@ -157,11 +157,19 @@ async def _ended(state: AppState, workspace_id: str, session_id: str) -> Json:
     """Return the session once it has ended, or as it is after 10 s or when this process is told to end."""
     read = partial(_read_session, workspace_id=workspace_id, session_id=session_id)
     give_up = time.monotonic() + _STOP_WAIT_S
-    while True:
-        row = await state.store.read(read)
-        if row["ended_at"] is not None or state.closing.is_set() or time.monotonic() > give_up:
-            return row
-        await asyncio.sleep(_STOP_STEP_S)
+    watch = state.live.watch(session_id) if state.live is not None else None
+    try:
+        while True:
+            row = await state.store.read(read)
+            if row["ended_at"] is not None or state.closing.is_set() or time.monotonic() > give_up:
+                return row
+            if watch is not None and await watch.wait(_STOP_STEP_S):
+                watch.take()
+            elif watch is None:
+                await asyncio.sleep(_STOP_STEP_S)
+    finally:
+        if watch is not None:
+            watch.close()
 
 
 @router.get("/{session_id}/turns", response_model=TurnPage)
