@@ -95,7 +95,7 @@ class _HeldTurns:
         return (after - before) / self._count
 
     def _longest_gathering_s(self) -> float:
-        return 60.0 + self._count / 4
+        return 60.0 + self._count / 8
 
     def _left_s(self) -> float:
         """Return how long a turn that begins now is to last, so that all are live at once."""
